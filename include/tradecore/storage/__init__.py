@@ -1,0 +1,1 @@
+"""Connections, named SQL and migrations: functions that take a connection."""
