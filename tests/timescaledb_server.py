@@ -127,9 +127,7 @@ def _place(root: Path) -> Place:
 def _run(place: Place, command: Sequence[str], **extra: str) -> subprocess.CompletedProcess[str]:
     """Run one of the server's programs as the server's user, with nothing of our environment."""
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC", **extra}
-    identity: dict[str, int | list[int]] = {}
-    if place.uid is not None:
-        identity = {"user": place.uid, "group": pwd.getpwuid(place.uid).pw_gid, "extra_groups": []}
+    group = None if place.uid is None else pwd.getpwuid(place.uid).pw_gid
     return subprocess.run(
         list(command),
         env=environment,
@@ -139,7 +137,9 @@ def _run(place: Place, command: Sequence[str], **extra: str) -> subprocess.Compl
         stderr=subprocess.STDOUT,
         text=True,
         timeout=START_TIMEOUT_S * 2,
-        **identity,  # type: ignore[arg-type]
+        user=place.uid,
+        group=group,
+        extra_groups=None if group is None else [],
     )
 
 
@@ -229,17 +229,25 @@ def _answers(place: Place) -> bool:
     return _run(place, command).returncode == 0
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _port(place: Place) -> int:
+    """Return the port of the last start if it is free, so that a URL once given out stays true."""
+    remembered = int(place.port.read_text()) if place.port.exists() else 0
+    for candidate in (remembered, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Unavailable("no free port on 127.0.0.1")
 
 
 def _start(place: Place) -> None:
     """Start the server, and again while the children of a killed one still hold its memory."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
-        port = _free_port()
+        port = _port(place)
         done = _run(
             place,
             [

@@ -75,11 +75,12 @@ def test_second_call_gives_the_running_server(root: Path) -> None:
     assert timescaledb_server.ensure(root) == first == timescaledb_server.running_url(root)
 
 
-def test_stopped_server_has_no_url_and_starts_again(root: Path) -> None:
-    timescaledb_server.ensure(root)
+def test_stopped_server_has_no_url_and_starts_again_at_the_same_one(root: Path) -> None:
+    url = timescaledb_server.ensure(root)
     timescaledb_server.stop(root)
     assert timescaledb_server.running_url(root) is None
-    with psycopg.connect(timescaledb_server.ensure(root)) as connection:
+    assert timescaledb_server.ensure(root) == url
+    with psycopg.connect(url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
