@@ -1,0 +1,296 @@
+"""One bar of a book, and the fold over many: the same kernels in a backtest and in production. Rules: docs/STEP.md."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore.execution._kernels import fill_orders
+from tradecore.model import (
+    ACTIVE,
+    CANCELED,
+    CASH,
+    DIVIDENDS,
+    EQUITY,
+    EV_CASH_IN_LIEU,
+    EV_DEPOSIT,
+    EV_DIVIDEND,
+    EV_DIVIDEND_ASSUMED_PAID,
+    EV_RECEIVABLE_PAID,
+    EV_SPLIT,
+    EV_STALE,
+    EV_STATE,
+    H_DAY,
+    H_DEPOSIT,
+    H_FIRST,
+    H_LAST,
+    H_NS,
+    H_PERSON,
+    HALTED,
+    N_ORDERS,
+    O_INSTR,
+    O_REM,
+    PEAK,
+    PREV_SESSION_EQUITY,
+    REALISED,
+    RECEIVABLE_SLOTS,
+    REDUCING,
+    STATE,
+    STATE_SESSIONS,
+    Decision,
+    Market,
+)
+from tradecore.portfolio._kernels import (
+    log_end,
+    log_event,
+    plan_orders,
+    remove_orders,
+    split_allocations,
+    split_lots,
+    split_order,
+)
+from tradecore.risk._kernels import cap_gross, cap_names, cap_turnover, size_weights, weights_to_quantities
+
+DONE, NEED_ROOM, NEED_RECEIVABLE_SLOT = range(3)
+
+
+@njit(cache=True)
+def apply_splits(book, bar, instruments, journal, ns):
+    """Settle 2: bring quantities, lots, allocations, marks and working orders into the units of this bar."""
+    for i in range(book.qty.shape[0]):
+        num, den = bar.split_num[i], bar.split_den[i]
+        if num == den or book.mark[i] == 0:
+            continue
+        old_qty, old_mark = book.qty[i], book.mark[i]
+        exact = mul_div_floor(old_qty, num, den)
+        new_qty = trunc_to(exact, instruments.step[i])
+        book.mark[i] = mul_div_round(old_mark, den, num)
+        if old_qty == 0:
+            continue
+        log_event(journal, EV_SPLIT, i, old_qty, new_qty, ns)
+        if exact != new_qty or (old_qty * num) % den != 0:
+            cash = mul_div_round(old_qty, old_mark, 1_000_000) - mul_div_round(new_qty, book.mark[i], 1_000_000)
+            book.acct[CASH] += cash
+            book.acct[REALISED] += cash
+            log_event(journal, EV_CASH_IN_LIEU, i, 0, cash, ns)
+        book.qty[i] = new_qty
+        split_lots(book, i, new_qty, num, den)
+        split_allocations(book.alloc, i, new_qty, num, den)
+    keep = np.ones(book.acct[N_ORDERS], np.bool_)
+    for k in range(book.acct[N_ORDERS]):
+        i = book.order[k, O_INSTR]
+        split_order(book.order[k], book.want[k], bar.split_num[i], bar.split_den[i], instruments.tick[i],
+                    instruments.step[i])
+        if book.order[k, O_REM] == 0:
+            keep[k] = False
+            log_end(journal, book.order[k], CANCELED, ns)
+    remove_orders(book, keep)
+
+
+@njit(cache=True)
+def apply_dividends(book, bar, day, journal, ns):
+    """Settle 3: dividends to the holder before the open, and receivables that are due. False: no free slot."""
+    for i in range(book.qty.shape[0]):
+        if bar.dividend[i] > 0 and book.qty[i] != 0:
+            amount = mul_div_round(book.qty[i], bar.dividend[i], 100_000_000)
+            book.acct[DIVIDENDS] += amount
+            if bar.pay_day[i] > day:
+                slot = -1
+                for r in range(RECEIVABLE_SLOTS - 1, -1, -1):
+                    if book.recv_day[i, r] == 0:
+                        slot = r
+                for r in range(RECEIVABLE_SLOTS):
+                    if book.recv_day[i, r] == bar.pay_day[i]:
+                        slot = r
+                if slot < 0:
+                    return False
+                book.recv_day[i, slot] = bar.pay_day[i]
+                book.recv_amount[i, slot] += amount
+                log_event(journal, EV_DIVIDEND, i, 0, amount, ns)
+            else:
+                book.acct[CASH] += amount
+                kind = EV_DIVIDEND_ASSUMED_PAID if bar.pay_day[i] == 0 else EV_DIVIDEND
+                log_event(journal, kind, i, 0, amount, ns)
+        for r in range(RECEIVABLE_SLOTS):
+            if 0 < book.recv_day[i, r] <= day:
+                book.acct[CASH] += book.recv_amount[i, r]
+                log_event(journal, EV_RECEIVABLE_PAID, i, 0, book.recv_amount[i, r], ns)
+                book.recv_day[i, r] = 0
+                book.recv_amount[i, r] = 0
+    return True
+
+
+@njit(cache=True)
+def mark_book(book, bar, journal, ns):
+    """Settle 5 and 6: mark at the close, count stale marks, and compute the equity."""
+    equity = book.acct[CASH]
+    for i in range(book.qty.shape[0]):
+        if bar.traded[i]:
+            book.mark[i] = bar.close[i]
+            book.stale[i] = 0
+        else:
+            book.stale[i] += 1
+            if book.qty[i] != 0:
+                log_event(journal, EV_STALE, i, 0, book.stale[i], ns)
+        equity += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
+        for r in range(RECEIVABLE_SLOTS):
+            equity += book.recv_amount[i, r]
+    book.acct[EQUITY] = equity
+
+
+@njit(cache=True)
+def enter_state(book, state, journal, ns):
+    """Change the trading state: a halt cancels all working orders, reduce-only those that buy, a lift restarts the
+    peak."""
+    old = book.acct[STATE]
+    if state == old:
+        return
+    log_event(journal, EV_STATE, -1, old, state, ns)
+    book.acct[STATE] = state
+    book.acct[STATE_SESSIONS] = 0
+    if old == HALTED:
+        book.acct[PEAK] = book.acct[EQUITY]
+    if state == ACTIVE:
+        return
+    keep = np.ones(book.acct[N_ORDERS], np.bool_)
+    for k in range(book.acct[N_ORDERS]):
+        if state == HALTED or book.order[k, O_REM] > 0:
+            keep[k] = False
+            log_end(journal, book.order[k], CANCELED, ns)
+    remove_orders(book, keep)
+
+
+@njit(cache=True)
+def update_state(book, last_bar, person, params, journal, ns):
+    """Settle 7: lifts, breakers, and a person's change."""
+    acct = book.acct
+    if last_bar and acct[STATE] != ACTIVE:
+        acct[STATE_SESSIONS] += 1
+        lifts = params.reduce_lifts if acct[STATE] == REDUCING else params.halt_lifts
+        if lifts > 0 and acct[STATE_SESSIONS] >= lifts:
+            enter_state(book, ACTIVE, journal, ns)
+    acct[PEAK] = max(acct[PEAK], acct[EQUITY])
+    down = acct[PEAK] - acct[EQUITY]
+    loss = acct[PREV_SESSION_EQUITY] - acct[EQUITY]
+    if down > 0 and down * 1_000_000 >= params.max_drawdown_ppm * acct[PEAK]:
+        enter_state(book, HALTED, journal, ns)
+    elif loss > 0 and loss * 1_000_000 >= params.max_daily_loss_ppm * acct[PREV_SESSION_EQUITY]:
+        if acct[STATE] == ACTIVE:
+            enter_state(book, REDUCING, journal, ns)
+        elif acct[STATE] == REDUCING:
+            acct[STATE_SESSIONS] = 0
+    if person >= 0:
+        enter_state(book, person, journal, ns)
+
+
+@njit(cache=True)
+def settle_bar(book, bar, instruments, params, journal):
+    """Let one bar happen to the book: session, splits, dividends, fills, mark, state. False: no receivable slot."""
+    acct, head = book.acct, bar.head
+    ns = head[H_NS]
+    if head[H_FIRST] == 1:
+        acct[PREV_SESSION_EQUITY] = acct[EQUITY]
+    if head[H_DEPOSIT] != 0:
+        acct[CASH] += head[H_DEPOSIT]
+        acct[PREV_SESSION_EQUITY] += head[H_DEPOSIT]
+        acct[PEAK] += head[H_DEPOSIT]
+        log_event(journal, EV_DEPOSIT, -1, 0, head[H_DEPOSIT], ns)
+    apply_splits(book, bar, instruments, journal, ns)
+    if not apply_dividends(book, bar, head[H_DAY], journal, ns):
+        return False
+    fill_orders(book, bar, instruments, params, journal, ns)
+    mark_book(book, bar, journal, ns)
+    update_state(book, head[H_LAST] == 1, head[H_PERSON], params, journal, ns)
+    return True
+
+
+@njit(cache=True)
+def decide_bar(book, score, capital, volatility, traded, split_num, split_den, instruments, params, journal, ns):
+    """Return the Decision for the next bar: sizes, caps and quantities in next-bar units."""
+    n_strategies, n = score.shape
+    qty = np.zeros(n, np.int64)
+    ref = np.zeros(n, np.int64)
+    kept_ppm = np.zeros(n, np.int64)
+    opinion = np.zeros(n, np.bool_)
+    alloc = book.alloc.copy()
+    weight = np.zeros((n_strategies, n), np.int64)
+    active = np.zeros((n_strategies, n), np.bool_)
+    contribution = np.zeros((n_strategies, n), np.int64)
+    target = np.zeros(n, np.int64)
+    equity = book.acct[EQUITY]
+    for i in range(n):
+        qty[i] = book.qty[i]
+        ref[i] = book.mark[i]
+        if split_num[i] != split_den[i]:
+            qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), instruments.step[i])
+            ref[i] = mul_div_round(ref[i], split_den[i], split_num[i])
+            split_allocations(alloc, i, qty[i], split_num[i], split_den[i])
+    if equity <= 0:
+        contribution[:] = alloc
+        target[:] = qty
+        return Decision(weight, contribution, target, ref, opinion, qty, alloc)
+    size_weights(score, capital, volatility, traded, params, weight, active)
+    for i in range(n):
+        kept = 0
+        for s in range(n_strategies):
+            if active[s, i]:
+                opinion[i] = True
+            else:
+                kept += alloc[s, i]
+        kept_ppm[i] = mul_div_floor(mul_div_floor(kept, ref[i], 1_000_000), 1_000_000, equity)
+    cap_names(weight, active, kept_ppm, params.max_position_ppm, journal, ns)
+    cap_gross(weight, kept_ppm, params.max_exposure_ppm, journal, ns)
+    weights_to_quantities(weight, active, alloc, ref, instruments.step, equity, contribution, target)
+    cap_turnover(contribution, target, alloc, qty, ref, instruments.step, equity, params.max_turnover_ppm, journal, ns)
+    return Decision(weight, contribution, target, ref, opinion, qty, alloc)
+
+
+@njit(cache=True)
+def bar_at(market, t):
+    """Return row t of a Market, each field a view."""
+    return Market(market.open[t], market.high[t], market.low[t], market.close[t], market.volume[t], market.traded[t],
+                  market.split_num[t], market.split_den[t], market.dividend[t], market.pay_day[t], market.head[t])
+
+
+@njit(cache=True)
+def has_room(book, journal):
+    """Tell whether one more bar fits into the journal and the lots, whatever happens in it."""
+    n, n_orders = book.qty.shape[0], book.order.shape[0]
+    counts = journal.counts
+    if counts[0] + 12 * n + 3 * n_orders + 8 > journal.events.shape[0]:
+        return False
+    if counts[1] + n_orders > journal.fills.shape[0] or counts[2] + 2 * n_orders > journal.ends.shape[0]:
+        return False
+    if counts[3] + n > journal.orders.shape[0]:
+        return False
+    return book.lot_count.max() + 1 < book.lot_qty.shape[1]
+
+
+@njit(cache=True)
+def fold(book, market, scores, capital, volatility, decides, instruments, params, journal, start, out):
+    """Run bars start.. of market: settle, then decide and plan where decides[t]. The last row of market only tells
+    the splits of the bar after the last one that is run.
+
+    scores [T, S, n], volatility [T, n]; out [T, 4 + 2n] receives cash, equity, state, number of working orders, qty
+    and mark after each bar. Returns (next t, code): DONE, NEED_ROOM (enlarge and go on), NEED_RECEIVABLE_SLOT.
+    """
+    n = book.qty.shape[0]
+    for t in range(start, market.head.shape[0] - 1):
+        if not has_room(book, journal):
+            return t, NEED_ROOM
+        bar = bar_at(market, t)
+        if not settle_bar(book, bar, instruments, params, journal):
+            return t, NEED_RECEIVABLE_SLOT
+        out[t, 0] = book.acct[CASH]
+        out[t, 1] = book.acct[EQUITY]
+        out[t, 2] = book.acct[STATE]
+        out[t, 4:4 + n] = book.qty
+        out[t, 4 + n:] = book.mark
+        if decides[t]:
+            decision = decide_bar(book, scores[t], capital, volatility[t], bar.traded, market.split_num[t + 1],
+                                  market.split_den[t + 1], instruments, params, journal, bar.head[H_NS])
+            plan_orders(book, decision, instruments, market.split_num[t + 1], market.split_den[t + 1], params, journal,
+                        bar.head[H_NS])
+        out[t, 3] = book.acct[N_ORDERS]
+    return market.head.shape[0] - 1, DONE

@@ -1,0 +1,208 @@
+"""Records that rooms hand to each other: the Book, the market bar, the parameters of a step, orders and alerts.
+
+Arrays are NamedTuples because kernels take them as they are; `n` instruments and `S` strategies in a fixed order.
+Units: see units.py. The meaning of every field over time: docs/STEP.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+# Columns of Book.acct
+CASH, EQUITY, PEAK, PREV_SESSION_EQUITY, REALISED, FEES, DIVIDENDS, STATE, STATE_SESSIONS, N_ORDERS = range(10)
+# Trading states
+ACTIVE, REDUCING, HALTED = range(3)
+STATE_NAMES = ("ACTIVE", "REDUCING", "HALTED")
+# Columns of an order row
+(O_INSTR, O_QTY, O_REM, O_TYPE, O_TIF, O_REMAINDER, O_LIMIT, O_STOP, O_PARENT, O_OCO, O_AGE, O_SPLIT_NUM, O_SPLIT_DEN,
+ O_DECIDED_NS, O_LINE, O_REF) = range(16)
+O_COLUMNS = 16
+MARKET = 0
+DAY = 0
+CANCEL_REST, CARRY_REST = range(2)
+ORDER_TYPES = ("market",)
+TIMES_IN_FORCE = ("day",)
+REMAINDERS = ("cancel", "carry")
+# Order ends
+FILLED, CANCELED, EXPIRED = range(3)
+END_NAMES = ("FILLED", "CANCELED", "EXPIRED")
+# Columns of a fill row
+F_DECIDED_NS, F_INSTR, F_LINE, F_QTY, F_PRICE, F_OPEN, F_FEE, F_BAR_NS, F_REM = range(9)
+F_COLUMNS = 9
+# Events: (kind, instrument or -1, before, after, bar_end_ns)
+(EV_SPLIT, EV_DIVIDEND, EV_DIVIDEND_ASSUMED_PAID, EV_RECEIVABLE_PAID, EV_STALE, EV_CASH_SHORT, EV_STATE, EV_CASH_IN_LIEU,
+ EV_NAME_CAP, EV_GROSS_CAP, EV_TURNOVER_CAP, EV_NO_OPINION, EV_BELOW_MIN, EV_INSIDE_BAND, EV_REDUCE_ONLY, EV_HALTED,
+ EV_REPLACED, EV_DEPOSIT) = range(18)
+EVENT_NAMES = ("split", "dividend", "dividend_paid_on_ex_date", "receivable_paid", "stale_mark", "cash_short", "state",
+               "cash_in_lieu", "name_cap", "gross_cap", "turnover_cap", "no_opinion", "below_min_notional",
+               "inside_band", "reduce_only", "halted", "working_order_replaced", "deposit")
+DECISION_EVENTS = frozenset(range(EV_NAME_CAP, EV_DEPOSIT))
+RECEIVABLE_SLOTS = 8
+
+EQUAL_WEIGHT, VOLATILITY_ADJUSTED = range(2)
+SIZING_METHODS = ("equal_weight", "volatility_adjusted")
+
+
+class Book(NamedTuple):
+    """All that crosses a bar. Mutable arrays: kernels change them in place, `copy_book` is the way to keep one."""
+
+    acct: Ints          # [10] columns above
+    qty: Ints           # [n] e6
+    mark: Ints          # [n] e4, 0 = never seen
+    stale: Ints         # [n] bars since the mark
+    alloc: Ints         # [S, n] e6
+    lot_qty: Ints       # [n, L] e6, FIFO from lot_head
+    lot_cost: Ints      # [n, L] e4, total cost of the lot
+    lot_opened: Ints    # [n, L] bar_end_ns
+    lot_head: Ints      # [n]
+    lot_count: Ints     # [n]
+    recv_day: Ints      # [n, R] pay day, 0 = free slot
+    recv_amount: Ints   # [n, R] e4
+    order: Ints         # [W, 16] working orders, the first acct[N_ORDERS] rows
+    want: Ints          # [W, S] e6, what each strategy wanted to hold after the order
+
+
+class Instruments(NamedTuple):
+    """Tick (e4) and quantity step (e6) of each instrument, [n]."""
+
+    tick: Ints
+    step: Ints
+
+
+class Capital(NamedTuple):
+    """share [S] of the capital that each strategy sizes on, and member [S, n]: which instruments are its own."""
+
+    share: Floats
+    member: Bools
+
+
+class Market(NamedTuple):
+    """Bars of T ends, each [T, n] unless said; `traded` False rows hold zeros. Split and dividend take effect before
+    the open of their bar; `head` is [T, 6]: bar_end_ns, day, first of session, last of session, deposit e4, person's
+    state or -1."""
+
+    open: Ints
+    high: Ints
+    low: Ints
+    close: Ints
+    volume: Ints
+    traded: Bools
+    split_num: Ints
+    split_den: Ints
+    dividend: Ints
+    pay_day: Ints
+    head: Ints
+
+
+H_NS, H_DAY, H_FIRST, H_LAST, H_DEPOSIT, H_PERSON = range(6)
+
+
+class StepParams(NamedTuple):
+    """Scalars of a step; fractions in ppm, money e4. Built by `backtest.step.step_params` from the settings."""
+
+    slippage_ppm: int
+    commission_ppm: int
+    commission_per_share_e6: int
+    commission_min_e4: int
+    participation_ppm: int
+    remainder: int
+    max_order_age_bars: int
+    sizing: int
+    max_position_ppm: int
+    max_exposure_ppm: int
+    max_turnover_ppm: int
+    min_order_e4: int
+    band_ppm: int
+    max_daily_loss_ppm: int
+    max_drawdown_ppm: int
+    reduce_lifts: int
+    halt_lifts: int
+    max_position: float
+    max_exposure: float
+    target_volatility: float
+
+
+class Journal(NamedTuple):
+    """What happened, appended by the kernels: events [E, 5], fills [F, 9], ends of orders [F, 5] (decided_ns, instr,
+    line, status, bar_end_ns), new orders [F, 16]; counts [4] says how many rows of each are in use."""
+
+    events: Ints
+    fills: Ints
+    ends: Ints
+    orders: Ints
+    counts: Ints
+
+
+J_EVENTS, J_FILLS, J_ENDS, J_ORDERS = range(4)
+
+
+class Decision(NamedTuple):
+    """Targets for the next bar, in next-bar units: kernel output. weight [S, n] ppm after the caps, contribution
+    [S, n] e6, target [n] e6, ref [n] e4, opinion [n], qty [n] e6 held."""
+
+    weight: Ints
+    contribution: Ints
+    target: Ints
+    ref: Ints
+    opinion: Bools
+    qty: Ints
+    alloc: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """An instrument as a session knows it: its symbol then, tick in 1e-4 USD, step in 1e-6 share."""
+
+    instrument_id: int
+    symbol: str
+    tick_e4: int
+    qty_step_e6: int
+
+    def __post_init__(self) -> None:
+        if self.tick_e4 <= 0 or self.qty_step_e6 <= 0:
+            raise ValueError(f"{self.symbol}: tick and quantity step must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One message to the owner, as it stands in the outbox."""
+
+    alert_id: int
+    severity: str
+    kind: str
+    book: str
+    session_date: date | None
+    stage: str
+    title: str
+    body: str
+    next_step: str
+    link: str
+    raised_at: datetime
+
+
+def new_book(*, cash_e4: int, n_instruments: int, n_strategies: int, n_lots: int, n_orders: int) -> Book:
+    """Open a book with cash only: equity, peak and the previous session's equity are the cash."""
+    acct = np.zeros(10, np.int64)
+    acct[[CASH, EQUITY, PEAK, PREV_SESSION_EQUITY]] = cash_e4
+    n, s = n_instruments, n_strategies
+    ints = np.int64
+    return Book(
+        acct=acct, qty=np.zeros(n, ints), mark=np.zeros(n, ints), stale=np.zeros(n, ints), alloc=np.zeros((s, n), ints),
+        lot_qty=np.zeros((n, n_lots), ints), lot_cost=np.zeros((n, n_lots), ints),
+        lot_opened=np.zeros((n, n_lots), ints), lot_head=np.zeros(n, ints), lot_count=np.zeros(n, ints),
+        recv_day=np.zeros((n, RECEIVABLE_SLOTS), ints), recv_amount=np.zeros((n, RECEIVABLE_SLOTS), ints),
+        order=np.zeros((n_orders, O_COLUMNS), ints), want=np.zeros((n_orders, s), ints))
+
+
+def copy_book(book: Book) -> Book:
+    """Return a book whose arrays are its own."""
+    return Book(*(a.copy() for a in book))

@@ -1,0 +1,284 @@
+"""Ledger and planning kernels: splits, lots, allocations, and targets to orders. Rules: docs/STEP.md."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore.model import (
+    CANCELED,
+    EV_BELOW_MIN,
+    EV_HALTED,
+    EV_INSIDE_BAND,
+    EV_NO_OPINION,
+    EV_REDUCE_ONLY,
+    EV_REPLACED,
+    HALTED,
+    J_ENDS,
+    J_EVENTS,
+    J_ORDERS,
+    N_ORDERS,
+    O_DECIDED_NS,
+    O_INSTR,
+    O_LINE,
+    O_LIMIT,
+    O_QTY,
+    O_REF,
+    O_REM,
+    O_REMAINDER,
+    O_SPLIT_DEN,
+    O_SPLIT_NUM,
+    O_STOP,
+    EQUITY,
+    REDUCING,
+    STATE,
+)
+
+
+@njit(cache=True)
+def log_event(journal, kind, instr, before, after, ns):
+    """Append one event row to the journal."""
+    k = journal.counts[J_EVENTS]
+    journal.events[k, 0] = kind
+    journal.events[k, 1] = instr
+    journal.events[k, 2] = before
+    journal.events[k, 3] = after
+    journal.events[k, 4] = ns
+    journal.counts[J_EVENTS] = k + 1
+
+
+@njit(cache=True)
+def log_end(journal, order, status, ns):
+    """Append the end of an order row to the journal."""
+    k = journal.counts[J_ENDS]
+    journal.ends[k, 0] = order[O_DECIDED_NS]
+    journal.ends[k, 1] = order[O_INSTR]
+    journal.ends[k, 2] = order[O_LINE]
+    journal.ends[k, 3] = status
+    journal.ends[k, 4] = ns
+    journal.counts[J_ENDS] = k + 1
+
+
+@njit(cache=True)
+def split_allocations(alloc, i, new_total, num, den):
+    """Scale column i of alloc [S, n] by num/den so that it sums to new_total: floor each, the difference to the first
+    strategy that holds some (taken from the first ones that hold)."""
+    rest = new_total
+    for s in range(alloc.shape[0]):
+        alloc[s, i] = mul_div_floor(alloc[s, i], num, den)
+        rest -= alloc[s, i]
+    for s in range(alloc.shape[0]):
+        if rest == 0:
+            break
+        if alloc[s, i] > 0:
+            move = rest if rest > 0 else max(rest, -alloc[s, i])
+            alloc[s, i] += move
+            rest -= move
+
+
+@njit(cache=True)
+def split_lots(book, i, new_total, num, den):
+    """Scale the lots of instrument i by num/den to sum to new_total; the difference goes to the newest, costs stay."""
+    rest = new_total
+    head, count = book.lot_head[i], book.lot_count[i]
+    for k in range(head, head + count):
+        book.lot_qty[i, k] = mul_div_floor(book.lot_qty[i, k], num, den)
+        rest -= book.lot_qty[i, k]
+    for k in range(head + count - 1, head - 1, -1):
+        if rest == 0:
+            break
+        move = rest if rest > 0 else max(rest, -book.lot_qty[i, k])
+        book.lot_qty[i, k] += move
+        rest -= move
+
+
+@njit(cache=True)
+def split_order(order, want, num, den, tick, step):
+    """Scale a working order by the ratio that took effect against the one it was planned with."""
+    up, down = num * order[O_SPLIT_DEN], den * order[O_SPLIT_NUM]
+    order[O_SPLIT_NUM] = 1
+    order[O_SPLIT_DEN] = 1
+    if up == down:
+        return
+    order[O_QTY] = trunc_to(mul_div_trunc(order[O_QTY], up, down), step)
+    order[O_REM] = trunc_to(mul_div_trunc(order[O_REM], up, down), step)
+    order[O_LIMIT] = mul_div_round(mul_div_round(order[O_LIMIT], down, up), 1, tick) * tick
+    order[O_STOP] = mul_div_round(mul_div_round(order[O_STOP], down, up), 1, tick) * tick
+    for s in range(want.shape[0]):
+        want[s] = mul_div_floor(want[s], up, down)
+
+
+@njit(cache=True)
+def add_lot(book, i, qty, cost, ns):
+    """Open a lot of qty e6 at a total cost e4, merged with one that this bar opened."""
+    head, count = book.lot_head[i], book.lot_count[i]
+    last = head + count - 1
+    if count > 0 and book.lot_opened[i, last] == ns:
+        book.lot_qty[i, last] += qty
+        book.lot_cost[i, last] += cost
+        return
+    if head + count == book.lot_qty.shape[1]:
+        for k in range(count):
+            book.lot_qty[i, k] = book.lot_qty[i, head + k]
+            book.lot_cost[i, k] = book.lot_cost[i, head + k]
+            book.lot_opened[i, k] = book.lot_opened[i, head + k]
+        book.lot_head[i] = head = 0
+    book.lot_qty[i, head + count] = qty
+    book.lot_cost[i, head + count] = cost
+    book.lot_opened[i, head + count] = ns
+    book.lot_count[i] = count + 1
+
+
+@njit(cache=True)
+def take_lots(book, i, qty):
+    """Close qty e6 of instrument i first in first out; return the cost e4 of what was closed."""
+    cost = 0
+    while qty > 0 and book.lot_count[i] > 0:
+        k = book.lot_head[i]
+        held = book.lot_qty[i, k]
+        part = min(qty, held)
+        part_cost = book.lot_cost[i, k] if part == held else mul_div_round(book.lot_cost[i, k], part, held)
+        cost += part_cost
+        book.lot_qty[i, k] -= part
+        book.lot_cost[i, k] -= part_cost
+        qty -= part
+        if part == held:
+            book.lot_head[i] += 1
+            book.lot_count[i] -= 1
+    if book.lot_count[i] == 0:
+        book.lot_head[i] = 0
+    return cost
+
+
+@njit(cache=True)
+def allocate_fill(alloc, i, want, fill):
+    """Give a signed fill e6 of instrument i to strategies: opposed moves cross first, then configured order."""
+    side = 1 if fill > 0 else -1
+    pool = abs(fill)
+    n_strategies = alloc.shape[0]
+    for s in range(n_strategies):
+        d = (want[s] - alloc[s, i]) * side
+        if d < 0:
+            if side < 0 or -d <= alloc[s, i]:
+                alloc[s, i] += d * side
+                pool -= d
+            else:
+                pool += alloc[s, i]
+                alloc[s, i] = 0
+    for s in range(n_strategies):
+        d = (want[s] - alloc[s, i]) * side
+        if d > 0 and pool > 0:
+            move = min(d, pool)
+            alloc[s, i] += move * side
+            pool -= move
+    if pool == 0:
+        return
+    if side > 0:
+        first = 0
+        for s in range(n_strategies):
+            if want[s] > 0:
+                first = s
+                break
+        alloc[first, i] += pool
+        return
+    for s in range(n_strategies):
+        move = min(pool, alloc[s, i])
+        alloc[s, i] -= move
+        pool -= move
+
+
+@njit(cache=True)
+def remove_orders(book, keep):
+    """Keep the working orders whose flag is set, in order."""
+    m = 0
+    for k in range(book.acct[N_ORDERS]):
+        if keep[k]:
+            if m != k:
+                book.order[m] = book.order[k]
+                book.want[m] = book.want[k]
+            m += 1
+    book.acct[N_ORDERS] = m
+
+
+@njit(cache=True)
+def order_delta(book, i, target, qty, num, den, step):
+    """Return (delta to the target, working remainder) of instrument i in next-bar units."""
+    working = 0
+    for k in range(book.acct[N_ORDERS]):
+        if book.order[k, O_INSTR] == i:
+            working += trunc_to(mul_div_trunc(book.order[k, O_REM], num, den), step)
+    return target - qty - working, working
+
+
+@njit(cache=True)
+def drop_working(book, i, keep, journal, ns):
+    """Cancel the working orders of instrument i."""
+    for k in range(book.acct[N_ORDERS]):
+        if book.order[k, O_INSTR] == i and keep[k]:
+            keep[k] = False
+            log_end(journal, book.order[k], CANCELED, ns)
+            log_event(journal, EV_REPLACED, i, book.order[k, O_REM], 0, ns)
+
+
+@njit(cache=True)
+def plan_orders(book, decision, instruments, split_num, split_den, params, journal, ns):
+    """Turn targets into market orders for the next open and append them to the book's working orders.
+
+    Rules: docs/STEP.md, plan. New rows also go to journal.orders.
+    """
+    n = book.qty.shape[0]
+    state = book.acct[STATE]
+    equity = book.acct[EQUITY]
+    if state == HALTED:
+        log_event(journal, EV_HALTED, -1, 0, 0, ns)
+        return
+    n_before = book.acct[N_ORDERS]
+    keep = np.ones(n_before, np.bool_)
+    pending = journal.counts[J_ORDERS]
+    line = 0
+    for i in range(n):
+        if not decision.opinion[i] or decision.ref[i] <= 0:
+            if book.qty[i] != 0:
+                log_event(journal, EV_NO_OPINION, i, book.qty[i], book.qty[i], ns)
+            continue
+        target, qty, ref = decision.target[i], decision.qty[i], decision.ref[i]
+        delta, working = order_delta(book, i, target, qty, split_num[i], split_den[i], instruments.step[i])
+        if working != 0 and delta != 0 and (delta > 0) != (working > 0):
+            drop_working(book, i, keep, journal, ns)
+            delta, working = target - qty, 0
+        if state == REDUCING and delta > 0:
+            log_event(journal, EV_REDUCE_ONLY, i, delta, 0, ns)
+            delta = 0
+        if delta < 0:
+            delta = -min(-delta, qty + min(working, 0))
+        if delta == 0:
+            continue
+        worth = mul_div_floor(abs(delta), ref, 1_000_000)
+        if target != 0:
+            if worth < params.min_order_e4:
+                log_event(journal, EV_BELOW_MIN, i, delta, 0, ns)
+                continue
+            if qty != 0 and worth * 1_000_000 < params.band_ppm * equity:
+                log_event(journal, EV_INSIDE_BAND, i, delta, 0, ns)
+                continue
+        row = journal.orders[journal.counts[J_ORDERS]]
+        row[:] = 0
+        row[O_INSTR] = i
+        row[O_QTY] = delta
+        row[O_REM] = delta
+        row[O_REMAINDER] = params.remainder
+        row[O_SPLIT_NUM] = split_num[i]
+        row[O_SPLIT_DEN] = split_den[i]
+        row[O_DECIDED_NS] = ns
+        row[O_LINE] = line
+        row[O_REF] = ref
+        journal.counts[J_ORDERS] += 1
+        line += 1
+    remove_orders(book, keep)
+    for k in range(pending, journal.counts[J_ORDERS]):
+        m = book.acct[N_ORDERS]
+        book.order[m] = journal.orders[k]
+        for s in range(book.want.shape[1]):
+            book.want[m, s] = decision.contribution[s, journal.orders[k, O_INSTR]]
+        book.acct[N_ORDERS] = m + 1

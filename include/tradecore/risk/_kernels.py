@@ -1,0 +1,101 @@
+"""Sizing and limits: scores to weights, weights to quantities. Rules: docs/STEP.md, decide.
+
+Volatility-adjusted sizing scales each name's cap by target over realised volatility, never above one, after
+Moreira & Muir, "Volatility-Managed Portfolios", Journal of Finance 72(4), 2017 (there for whole portfolios).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tradecore._kernels import mul_div_floor, mul_div_trunc, trunc_to
+from tradecore.model import EQUAL_WEIGHT, EV_GROSS_CAP, EV_NAME_CAP, EV_TURNOVER_CAP
+from tradecore.portfolio._kernels import log_event
+
+
+@njit(cache=True)
+def size_weights(score, capital, volatility, traded, params, weight, active):
+    """Write weight [S, n] ppm and active [S, n] from score [S, n] in 0..1 (NaN = no opinion) and capital."""
+    n_strategies, n = score.shape
+    for s in range(n_strategies):
+        seen = 0
+        for i in range(n):
+            if traded[i] and capital.member[s, i]:
+                seen += 1
+        for i in range(n):
+            active[s, i] = False
+            weight[s, i] = 0
+            x = score[s, i]
+            if not traded[i] or not capital.member[s, i] or np.isnan(x):
+                continue
+            if params.sizing == EQUAL_WEIGHT:
+                base = min(params.max_position, params.max_exposure / seen)
+            else:
+                if np.isnan(volatility[i]):
+                    continue
+                base = params.max_position
+                if volatility[i] > 0.0:
+                    base = params.max_position * min(1.0, params.target_volatility / volatility[i])
+            x = min(1.0, max(0.0, x))
+            active[s, i] = True
+            weight[s, i] = int(np.floor(capital.share[s] * x * base * 1e6 + 0.5))
+
+
+@njit(cache=True)
+def cap_names(weight, active, kept_ppm, cap_ppm, journal, ns):
+    """Scale the active weights of each name so that, with what is kept, it stays within the cap."""
+    for i in range(weight.shape[1]):
+        total = 0
+        for s in range(weight.shape[0]):
+            total += weight[s, i]
+        room = max(0, cap_ppm - kept_ppm[i])
+        if total > room:
+            log_event(journal, EV_NAME_CAP, i, total, room, ns)
+            for s in range(weight.shape[0]):
+                weight[s, i] = weight[s, i] * room // total
+
+
+@njit(cache=True)
+def cap_gross(weight, kept_ppm, cap_ppm, journal, ns):
+    """Scale all active weights so that, with what is kept, the book stays within the gross cap."""
+    total = weight.sum()
+    room = max(0, cap_ppm - kept_ppm.sum())
+    if total > room:
+        log_event(journal, EV_GROSS_CAP, -1, total, room, ns)
+        for s in range(weight.shape[0]):
+            for i in range(weight.shape[1]):
+                weight[s, i] = weight[s, i] * room // total
+
+
+@njit(cache=True)
+def weights_to_quantities(weight, active, alloc, ref, step, equity, contribution, target):
+    """Write contribution [S, n] and target [n] e6: floor to the step; without an opinion the allocation stays."""
+    for i in range(weight.shape[1]):
+        target[i] = 0
+        for s in range(weight.shape[0]):
+            if active[s, i] and ref[i] > 0:
+                notional = mul_div_floor(equity, weight[s, i], 1_000_000)
+                contribution[s, i] = trunc_to(mul_div_floor(notional, 1_000_000, ref[i]), step[i])
+            else:
+                contribution[s, i] = alloc[s, i]
+            target[i] += contribution[s, i]
+
+
+@njit(cache=True)
+def cap_turnover(contribution, target, alloc, qty, ref, step, equity, cap_ppm, journal, ns):
+    """Scale every change of an allocation so that the turnover stays within the cap."""
+    worth = 0
+    n_strategies, n = contribution.shape
+    for i in range(n):
+        worth += mul_div_floor(abs(target[i] - qty[i]), ref[i], 1_000_000)
+    turnover = mul_div_floor(worth, 1_000_000, equity)
+    if turnover <= cap_ppm:
+        return
+    log_event(journal, EV_TURNOVER_CAP, -1, turnover, cap_ppm, ns)
+    for i in range(n):
+        target[i] = 0
+        for s in range(n_strategies):
+            change = mul_div_trunc(contribution[s, i] - alloc[s, i], cap_ppm, turnover)
+            contribution[s, i] = alloc[s, i] + trunc_to(change, step[i])
+            target[i] += contribution[s, i]
