@@ -36,7 +36,6 @@ from tradecore.storage.embedded_cluster import Connection
 
 FIRST_PORT, PORTS = 15432, 4096  # below the ephemeral range: no outgoing connection takes a remembered port
 STOP_TIMEOUT_S = 30
-KILLED_WAIT_S = 10
 UNREACHABLE_ROOT = Path("/var/lib/tradecore-postgresql")  # for root's server, if the project is behind a wall
 
 
@@ -107,9 +106,9 @@ def _start(root: Path, connection: Connection) -> Connection:
             pg.initialise(server, connection)
         if pg.server_pid(connection) is not None and pg.accepts(connection, wait_s=pg.START_TIMEOUT_S):
             return connection  # it was starting up or recovering
-        wait_s = KILLED_WAIT_S if pg.was_killed(connection) else 0.0
+        pg.clear_away(cluster)
         for attempt in range(2):
-            if attempt or not pg.port_is_free(connection.port, wait_s):
+            if attempt or not pg.port_is_free(connection.port):
                 connection = replace(connection, port=_free_port(root, avoid=connection.port))
                 _write(root, connection)
             if pg.launch(server, connection):

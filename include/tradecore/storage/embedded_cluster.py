@@ -28,6 +28,7 @@ INSTALLS = {"18": "pginstall18", "16": "pginstall"}  # newest first; Airflow 3.3
 SOCKET_PATH_MAX = 107  # sun_path on Linux, without its closing zero
 START_TIMEOUT_S = 60  # an SD card after a power cut replays its log for a while
 INITDB_TIMEOUT_S = 300
+ORPHANS_TIMEOUT_S = 15
 LOG_BYTES_MAX = 5_000_000
 SERVER_ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": "/"}
 
@@ -218,21 +219,14 @@ def launch(by: Server, connection: Connection) -> bool:
     """Start the server, in a session of its own: it outlives the calling shell. True once it answers."""
     cluster = Path(connection.cluster)
     _write_settings(by, connection)
-    _drop_stale_pid(cluster / "data")
     log = cluster / "log"
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.replace(log.with_suffix(".old"))
-    for _ in range(3):
-        done = by.run(
-            "pg_ctl", "start", "--silent", "--pgdata", str(cluster / "data"), "--log", str(log),
-            "--wait", "--timeout", str(START_TIMEOUT_S), timeout_s=START_TIMEOUT_S + 15,
-        )  # fmt: skip
-        if done.returncode == 0:
-            return accepts(connection, wait_s=5)
-        if "shared memory" not in last_words(cluster):
-            return False
-        time.sleep(2)  # the children of a killed server end within a moment
-    return False
+    done = by.run(
+        "pg_ctl", "start", "--silent", "--pgdata", str(cluster / "data"), "--log", str(log),
+        "--wait", "--timeout", str(START_TIMEOUT_S), timeout_s=START_TIMEOUT_S + 15,
+    )  # fmt: skip
+    return done.returncode == 0 and accepts(connection, wait_s=5)
 
 
 def _write_settings(by: Server, connection: Connection) -> None:
@@ -270,6 +264,11 @@ def server_pid(connection: Connection) -> int | None:
     return pid if pid is not None and serves(pid, data) else None
 
 
+def all_pids() -> list[int]:
+    """Return the ids of all processes of the machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
 def _noted_pid(data: Path) -> int | None:
     try:
         return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
@@ -290,16 +289,28 @@ def serves(pid: int, data: Path) -> bool:
         return False
 
 
-def _drop_stale_pid(data: Path) -> None:
-    """Remove a pid file whose number is not this server's: PostgreSQL would refuse to start beside it."""
-    pid = _noted_pid(data)
-    if pid is not None and not serves(pid, data):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+def clear_away(cluster: Path) -> None:
+    """Make room after a server that was killed: wait for its children, then remove its lock files.
 
+    The children hold its memory and port until they notice. The number in the files may be another program's
+    by now (or a zombie's where nobody collects them), which PostgreSQL would take for a running server.
 
-def was_killed(connection: Connection) -> bool:
-    """True if the last server left without tidying up: its children may hold the port for a moment."""
-    return (Path(connection.cluster) / "data" / "postmaster.pid").exists()
+    Raises NoDatabase if a process of the old server does not end within 15 s.
+    """
+    data = cluster / "data"
+    if not (data / "postmaster.pid").exists():
+        return
+    deadline = time.monotonic() + ORPHANS_TIMEOUT_S
+    while orphans := [pid for pid in all_pids() if serves(pid, data)]:
+        if time.monotonic() > deadline:
+            raise NoDatabase(
+                f"processes {orphans} of a PostgreSQL that was killed still use {data}.",
+                next_step=f"end them (kill {' '.join(map(str, orphans))}) and start again",
+                pids=orphans,
+            )
+        time.sleep(0.1)
+    for left in [data / "postmaster.pid", *(cluster / "sock").glob(".s.PGSQL.*")]:
+        left.unlink(missing_ok=True)
 
 
 def accepts(connection: Connection, wait_s: float = 0.0) -> bool:
@@ -316,20 +327,15 @@ def accepts(connection: Connection, wait_s: float = 0.0) -> bool:
             return True
 
 
-def port_is_free(port: int, wait_s: float = 0.0) -> bool:
-    """True if a server can listen there, now or within wait_s."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                if time.monotonic() >= deadline:
-                    return False
-            else:
-                return True
-        time.sleep(0.1)
+def port_is_free(port: int) -> bool:
+    """True if a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 def last_words(cluster: Path) -> str:
