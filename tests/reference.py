@@ -1,0 +1,839 @@
+"""Naive twins of the kernels, written from docs/STEP.md and to be read beside it.
+
+The first half is a day loop in Decimal: dollars, shares and prices as they are, plain lists and dicts, one
+instrument after the other. It knows nothing of quanta until `quanta` turns a book into integers to compare.
+The second half is the formulas of indicators and signals in plain Python floats.
+
+Nothing here imports tradecore: what both sides share is the page, not the code.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, localcontext
+from itertools import pairwise
+from typing import Any, TypeVar
+
+MONEY = Decimal("0.0001")  # money and prices
+SHARE = Decimal("0.000001")
+PPM = Decimal("0.000001")
+BPS = Decimal(10_000)
+ZERO = Decimal(0)
+
+ACTIVE, REDUCING, HALTED = 0, 1, 2
+NAN = math.nan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def exactly(function: F) -> F:
+    """Run with so many digits that no product is rounded and no quotient crosses a rounding boundary."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with localcontext(Context(prec=90)):
+            return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def rounded(x: Decimal, quantum: Decimal = MONEY) -> Decimal:
+    """Nearest multiple of the quantum, half away from zero."""
+    return (x / quantum).to_integral_value(ROUND_HALF_UP) * quantum
+
+
+def floored(x: Decimal, quantum: Decimal) -> Decimal:
+    """Multiple of the quantum toward minus infinity."""
+    return (x / quantum).to_integral_value(ROUND_FLOOR) * quantum
+
+
+def truncated(x: Decimal, quantum: Decimal) -> Decimal:
+    """Multiple of the quantum toward zero."""
+    return (x / quantum).to_integral_value(ROUND_DOWN) * quantum
+
+
+# ---------------------------------------------------------------------------------------------- what goes in
+
+
+@dataclass(slots=True, kw_only=True)
+class RefQuote:
+    """One instrument at one bar. `split` and `dividend` take effect before its open."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: int
+    traded: bool = True
+    tick: Decimal = Decimal("0.01")
+    qty_step: Decimal = Decimal(1)
+    split: tuple[int, int] = (1, 1)
+    dividend: Decimal = ZERO
+    pay_day: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RefBar:
+    """One bar of the market, with what else happens to the book at it.
+
+    `next_split` is what is known at this bar's end of the next bar's splits; None in `run`: all is known.
+    """
+
+    day: int
+    bar_end_ns: int
+    quotes: list[RefQuote]
+    first_of_session: bool = True
+    last_of_session: bool = True
+    deposit: Decimal = ZERO
+    person_state: int | None = None
+    next_split: list[tuple[int, int]] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RefParams:
+    """Costs, limits and sizing, in the units of the configuration file."""
+
+    capital_shares: list[float]
+    slippage_bps: Decimal = Decimal(2)
+    commission_bps: Decimal = Decimal(1)
+    commission_per_share: Decimal = ZERO
+    commission_min: Decimal = ZERO
+    participation_frac: Decimal = Decimal("0.10")
+    remainder: str = "cancel"
+    max_order_age_bars: int = 5
+    max_position: Decimal = Decimal("0.15")
+    max_exposure: Decimal = Decimal("0.90")
+    max_turnover: Decimal = Decimal(1)
+    min_order_notional: Decimal = Decimal(100)
+    rebalance_band: Decimal = Decimal("0.01")
+    sizing: str = "volatility_adjusted"
+    target_volatility: float = 0.20
+    max_daily_loss: Decimal = Decimal("0.03")
+    max_drawdown: Decimal = Decimal("0.15")
+    reduce_lifts_after_sessions: int = 1
+    halt_lifts_after_sessions: int = 0
+    members: list[set[int]] | None = None  # per strategy its instruments; None: all
+
+
+# ------------------------------------------------------------------------------------------------- the book
+
+
+@dataclass(slots=True, kw_only=True)
+class RefLot:
+    shares: Decimal
+    cost: Decimal
+    opened_ns: int
+
+
+@dataclass(slots=True, kw_only=True)
+class RefOrder:
+    """A market order for the next open; shares are signed, `wants` is the holding each strategy asked for."""
+
+    instrument: int
+    shares: Decimal
+    remaining: Decimal
+    wants: list[Decimal]
+    planned_split: tuple[int, int] = (1, 1)
+    age_bars: int = 0
+    status: str = "WORKING"
+
+
+@dataclass(slots=True, kw_only=True)
+class RefFill:
+    order: RefOrder
+    instrument: int
+    shares: Decimal
+    price: Decimal
+    notional: Decimal
+    fee: Decimal
+    allocated: list[Decimal]
+
+
+@dataclass(slots=True, kw_only=True)
+class RefBook:
+    """All that crosses a bar. `alloc[s][i]` is what strategy s holds of instrument i."""
+
+    cash: Decimal
+    equity: Decimal
+    peak: Decimal
+    prev_session_equity: Decimal
+    shares: list[Decimal]
+    mark: list[Decimal]
+    stale: list[int]
+    lots: list[list[RefLot]]
+    receivables: list[dict[int, Decimal]]  # per instrument: pay day -> amount
+    alloc: list[list[Decimal]]
+    realised: Decimal = ZERO
+    fees: Decimal = ZERO
+    dividends: Decimal = ZERO
+    state: int = ACTIVE
+    state_sessions: int = 0
+    orders: list[RefOrder] = field(default_factory=list)  # working, in line order
+
+    @classmethod
+    def opened(cls, cash: Decimal, instruments: int, strategies: int) -> RefBook:
+        """Open a book with cash only."""
+        return cls(
+            cash=cash,
+            equity=cash,
+            peak=cash,
+            prev_session_equity=cash,
+            shares=[ZERO] * instruments,
+            mark=[ZERO] * instruments,
+            stale=[0] * instruments,
+            lots=[[] for _ in range(instruments)],
+            receivables=[{} for _ in range(instruments)],
+            alloc=[[ZERO] * instruments for _ in range(strategies)],
+        )
+
+
+# --------------------------------------------------------------------------------------------------- settle
+
+
+@exactly
+def settle(book: RefBook, bar: RefBar, params: RefParams) -> tuple[list[RefFill], list[RefOrder]]:
+    """Let one bar happen to the book (changed in place); return the fills and the orders that ended."""
+    if bar.first_of_session:
+        book.prev_session_equity = book.equity
+    book.cash += bar.deposit
+    book.prev_session_equity += bar.deposit
+    book.peak += bar.deposit
+
+    for i, quote in enumerate(bar.quotes):
+        if quote.split[0] != quote.split[1]:
+            _split(book, i, quote)
+    for order in book.orders:
+        _rescale(order, bar.quotes[order.instrument])
+    for i, quote in enumerate(bar.quotes):
+        _dividend(book, i, quote, bar.day)
+
+    fills: list[RefFill] = []
+    taken = [ZERO] * len(bar.quotes)
+    sells = [order for order in book.orders if order.remaining < 0]
+    buys = [order for order in book.orders if order.remaining > 0]
+    for order in sells + buys:
+        fill = _fill(book, order, bar, params, taken)
+        if fill is not None:
+            fills.append(fill)
+
+    for i, quote in enumerate(bar.quotes):
+        if quote.traded:
+            book.mark[i], book.stale[i] = quote.close, 0
+        else:
+            book.stale[i] += 1
+    owed = sum((amount for due in book.receivables for amount in due.values()), ZERO)
+    held = sum((rounded(q * m) for q, m in zip(book.shares, book.mark, strict=True)), ZERO)
+    book.equity = book.cash + owed + held
+
+    _breakers(book, bar, params)
+    ended = [order for order in book.orders if order.status != "WORKING"]
+    book.orders = [order for order in book.orders if order.status == "WORKING"]
+    return fills, ended
+
+
+def split_allocations(
+    alloc: Sequence[Decimal], shares_after: Decimal, split: tuple[int, int]
+) -> list[Decimal]:
+    """Scale what each strategy holds; the difference to the position is the first holders'."""
+    after = [floored(a * split[0] / split[1], SHARE) for a in alloc]
+    missing = shares_after - sum(after, ZERO)
+    if missing > 0:
+        holders = [s for s, a in enumerate(after) if a > 0] or [s for s, a in enumerate(alloc) if a > 0]
+        after[holders[0] if holders else 0] += missing
+    for s in range(len(after)):
+        cut = min(after[s], max(-missing, ZERO))
+        after[s] -= cut
+        missing += cut
+    return after
+
+
+def _split(book: RefBook, i: int, quote: RefQuote) -> None:
+    num, den = quote.split
+    before, old_mark = book.shares[i], book.mark[i]
+    exact = before * num / den
+    after = truncated(exact, quote.qty_step)
+    book.shares[i] = after
+    book.mark[i] = rounded(old_mark * den / num)
+    if exact != after:
+        cash_in_lieu = rounded(before * old_mark) - rounded(after * book.mark[i])
+        book.cash += cash_in_lieu
+        book.realised += cash_in_lieu
+
+    for lot in book.lots[i]:
+        lot.shares = floored(lot.shares * num / den, SHARE)
+    missing = after - sum((lot.shares for lot in book.lots[i]), ZERO)
+    if missing > 0:
+        book.lots[i][-1].shares += missing
+    for lot in reversed(book.lots[i]):
+        cut = min(lot.shares, max(-missing, ZERO))
+        lot.shares -= cut
+        missing += cut
+
+    scaled = split_allocations([held[i] for held in book.alloc], after, quote.split)
+    for held, shares in zip(book.alloc, scaled, strict=True):
+        held[i] = shares
+
+
+def _rescale(order: RefOrder, quote: RefQuote) -> None:
+    """Bring a working order from the units it was planned in to those of this bar."""
+    num = quote.split[0] * order.planned_split[1]
+    den = quote.split[1] * order.planned_split[0]
+    order.planned_split = (1, 1)
+    if num == den:
+        return
+    order.shares = truncated(order.shares * num / den, quote.qty_step)
+    order.remaining = truncated(order.remaining * num / den, quote.qty_step)
+    order.wants = [floored(want * num / den, SHARE) for want in order.wants]
+    if order.remaining == 0:
+        order.status = "CANCELED"
+
+
+def _dividend(book: RefBook, i: int, quote: RefQuote, day: int) -> None:
+    amount = rounded(book.shares[i] * quote.dividend)
+    due = book.receivables[i]
+    if amount != 0:
+        book.dividends += amount
+        if quote.pay_day is not None and quote.pay_day > day:
+            due[quote.pay_day] = due.get(quote.pay_day, ZERO) + amount
+        else:
+            book.cash += amount
+    for pay_day in [d for d in due if d <= day]:
+        book.cash += due.pop(pay_day)
+
+
+def fill_price(quote: RefQuote, buying: bool, slippage_bps: Decimal) -> Decimal:
+    """Return the open, worsened by the slippage and rounded to the tick away from us."""
+    if buying:
+        worse = quote.open * (1 + slippage_bps / BPS)
+        return (worse / quote.tick).to_integral_value(ROUND_CEILING) * quote.tick
+    return max(floored(quote.open * (1 - slippage_bps / BPS), quote.tick), quote.tick)
+
+
+def fee(shares: Decimal, notional: Decimal, params: RefParams) -> Decimal:
+    """Return the commission of a fill."""
+    by_value = rounded(notional * params.commission_bps / BPS)
+    by_share = rounded(shares * params.commission_per_share)
+    return max(params.commission_min, by_value + by_share)
+
+
+def affordable(cash: Decimal, price: Decimal, wanted: Decimal, step: Decimal, params: RefParams) -> Decimal:
+    """Return the largest multiple of the step, up to `wanted`, whose notional and fee are within cash."""
+
+    def fits(steps: int) -> bool:
+        notional = rounded(steps * step * price)
+        return notional + fee(steps * step, notional, params) <= cash
+
+    low, high = 0, int(wanted / step)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low * step
+
+
+def _fill(
+    book: RefBook, order: RefOrder, bar: RefBar, params: RefParams, taken: list[Decimal]
+) -> RefFill | None:
+    i, quote, buying = order.instrument, bar.quotes[order.instrument], order.remaining > 0
+    wanted = abs(order.remaining)
+    price = fill_price(quote, buying, params.slippage_bps)
+    # What the market offers comes first; only then can cash or position be what stands in the way.
+    offered = ZERO
+    if quote.traded:
+        offered = floored(quote.volume * params.participation_frac, quote.qty_step) - taken[i]
+        offered = min(wanted, max(offered, ZERO))
+    if buying:
+        shares = affordable(book.cash, price, offered, quote.qty_step, params)
+    else:
+        shares = min(offered, book.shares[i])
+    cut_by_us = shares < offered
+
+    fill = None
+    if shares > 0:
+        taken[i] += shares
+        fill = _book_fill(book, order, shares if buying else -shares, price, bar.bar_end_ns, params)
+        order.remaining -= fill.shares
+
+    if order.remaining == 0:
+        order.status = "FILLED"
+    elif cut_by_us and not buying:
+        order.status = "CANCELED"
+    elif params.remainder == "cancel":
+        order.status = "CANCELED" if shares > 0 or cut_by_us else "EXPIRED"
+    else:
+        order.age_bars += 1
+        if order.age_bars >= params.max_order_age_bars:
+            order.status = "EXPIRED"
+    return fill
+
+
+def _book_fill(
+    book: RefBook, order: RefOrder, signed: Decimal, price: Decimal, bar_end_ns: int, params: RefParams
+) -> RefFill:
+    i = order.instrument
+    shares = abs(signed)
+    notional = rounded(shares * price)
+    paid = fee(shares, notional, params)
+    lots = book.lots[i]
+    book.fees += paid
+    if signed > 0:
+        book.cash -= notional + paid
+        if lots and lots[-1].opened_ns == bar_end_ns:
+            lots[-1].shares += shares
+            lots[-1].cost += notional
+        else:
+            lots.append(RefLot(shares=shares, cost=notional, opened_ns=bar_end_ns))
+    else:
+        book.cash += notional - paid
+        book.realised += notional - _take_lots(lots, shares)
+    book.shares[i] += signed
+
+    before = [held[i] for held in book.alloc]
+    after = allocate(before, order.wants, signed)
+    for held, now in zip(book.alloc, after, strict=True):
+        held[i] = now
+    moved = [now - then for now, then in zip(after, before, strict=True)]
+    return RefFill(
+        order=order, instrument=i, shares=signed, price=price, notional=notional, fee=paid, allocated=moved
+    )
+
+
+def _take_lots(lots: list[RefLot], shares: Decimal) -> Decimal:
+    """Take shares out of the lots, first in first out, and return what they had cost."""
+    cost = ZERO
+    while shares > 0:
+        lot = lots[0]
+        part = min(lot.shares, shares)
+        # A lot that a split left without shares still has its cost: it goes with the next sale.
+        part_cost = lot.cost if part == lot.shares else rounded(lot.cost * part / lot.shares)
+        lot.shares -= part
+        lot.cost -= part_cost
+        cost += part_cost
+        shares -= part
+        if lot.shares == 0:
+            lots.pop(0)
+    return cost
+
+
+def allocate(alloc: Sequence[Decimal], wants: Sequence[Decimal], signed: Decimal) -> list[Decimal]:
+    """Share a fill among the strategies; return what each then holds."""
+    after = list(alloc)
+    gap = [want - held for want, held in zip(wants, alloc, strict=True)]
+    side = 1 if signed > 0 else -1
+    pool = abs(signed)
+    for s, d in enumerate(gap):
+        if d * side < 0:
+            give = min(-d, after[s]) if side > 0 else d
+            after[s] -= side * give
+            pool += give
+    for s, d in enumerate(gap):
+        if d * side > 0:
+            part = min(abs(d), pool)
+            after[s] += side * part
+            pool -= part
+    if side > 0:
+        wanting = [s for s, want in enumerate(wants) if want > 0]
+        after[wanting[0] if wanting else 0] += pool
+    else:
+        for s in range(len(after)):
+            part = min(after[s], pool)
+            after[s] -= part
+            pool -= part
+    return after
+
+
+def _breakers(book: RefBook, bar: RefBar, params: RefParams) -> None:
+    was = book.state
+    if bar.last_of_session and book.state != ACTIVE:
+        book.state_sessions += 1
+        needed = params.reduce_lifts_after_sessions
+        if book.state == HALTED:
+            needed = params.halt_lifts_after_sessions
+        if needed > 0 and book.state_sessions >= needed:
+            _enter(book, ACTIVE)
+    book.peak = max(book.peak, book.equity)
+
+    if book.peak - book.equity >= params.max_drawdown * book.peak:
+        if book.state != HALTED:
+            _enter(book, HALTED)
+    elif (
+        book.state != HALTED
+        and book.prev_session_equity - book.equity >= params.max_daily_loss * book.prev_session_equity
+    ):
+        _enter(book, REDUCING)
+    if bar.person_state is not None and bar.person_state != book.state:
+        _enter(book, bar.person_state)
+
+    for order in book.orders:
+        stopped = order.remaining > 0 if book.state == REDUCING and was != REDUCING else False
+        if order.status == "WORKING" and (stopped or book.state == HALTED):
+            order.status = "CANCELED"
+
+
+def _enter(book: RefBook, state: int) -> None:
+    """Enter a state, or restart its count; the high-water mark restarts when a halt is lifted."""
+    if book.state == HALTED and state != HALTED:
+        book.peak = book.equity
+    book.state, book.state_sessions = state, 0
+
+
+# --------------------------------------------------------------------------------------------------- decide
+
+
+@dataclass(slots=True, kw_only=True)
+class RefDecision:
+    """What each strategy should hold at the next bar, all in that bar's units."""
+
+    split: list[tuple[int, int]]
+    ref: list[Decimal]
+    shares: list[Decimal]  # held
+    wants: list[list[Decimal]]  # [s][i]
+    opinion: list[bool]  # does any strategy have one on this instrument
+
+
+@exactly
+def decide(
+    book: RefBook,
+    bar: RefBar,
+    params: RefParams,
+    scores: Sequence[Sequence[float]],
+    volatility: Sequence[float],
+    next_split: Sequence[tuple[int, int]],
+) -> RefDecision:
+    """Turn scores into the holdings that each strategy should have at the next bar."""
+    n, strategies = len(bar.quotes), range(len(params.capital_shares))
+    ref = [rounded(book.mark[i] * den / num) for i, (num, den) in enumerate(next_split)]
+    shares, alloc = [], [[ZERO] * n for _ in strategies]
+    for i, (num, den) in enumerate(next_split):
+        shares.append(truncated(book.shares[i] * num / den, bar.quotes[i].qty_step))
+        for s, scaled in enumerate(split_allocations([a[i] for a in book.alloc], shares[i], next_split[i])):
+            alloc[s][i] = scaled
+
+    weight = [
+        [size(book, bar, params, scores[s][i], volatility[i], s, i) if ref[i] > 0 else None for i in range(n)]
+        for s in strategies
+    ]
+    _cap(book, params, weight, alloc, ref)
+
+    wants = [list(held) for held in alloc]
+    for s in strategies:
+        for i in range(n):
+            w = weight[s][i]
+            if w is not None:
+                notional = floored(book.equity * w, MONEY)
+                wants[s][i] = floored(floored(notional / ref[i], SHARE), bar.quotes[i].qty_step)
+    if book.equity > 0:
+        _limit_turnover(book, bar, params, wants, alloc, shares, ref)
+    return RefDecision(
+        split=list(next_split),
+        ref=ref,
+        shares=shares,
+        wants=wants,
+        opinion=[any(weight[s][i] is not None for s in strategies) for i in range(n)],
+    )
+
+
+def size(
+    book: RefBook, bar: RefBar, params: RefParams, score: float, volatility: float, s: int, i: int
+) -> Decimal | None:
+    """Return the weight before caps, a fraction in whole ppm; None is no opinion."""
+    if math.isnan(score) or not bar.quotes[i].traded or book.equity <= 0:
+        return None
+    score = min(max(round(score, 9), 0.0), 1.0)
+    base = max_position = float(params.max_position)
+    if params.sizing == "equal_weight":
+        members = range(len(bar.quotes)) if params.members is None else params.members[s]
+        trading = sum(1 for j in members if bar.quotes[j].traded)
+        base = min(max_position, float(params.max_exposure) / trading)
+    elif math.isnan(volatility):
+        return None
+    elif volatility != 0:
+        base = max_position * min(1.0, params.target_volatility / volatility)
+    return math.floor(params.capital_shares[s] * score * base * 1e6 + 0.5) * PPM
+
+
+def _cap(
+    book: RefBook,
+    params: RefParams,
+    weight: list[list[Decimal | None]],
+    alloc: list[list[Decimal]],
+    ref: list[Decimal],
+) -> None:
+    if book.equity <= 0:
+        return
+    kept_in_all = ZERO
+    for i in range(len(ref)):
+        silent = sum((alloc[s][i] for s in range(len(weight)) if weight[s][i] is None), ZERO)
+        kept = floored(floored(silent * ref[i], MONEY) / book.equity, PPM)
+        kept_in_all += kept
+        _shrink(weight, [i], max(ZERO, params.max_position - kept))
+    _shrink(weight, list(range(len(ref))), max(ZERO, params.max_exposure - kept_in_all))
+
+
+def _shrink(weight: list[list[Decimal | None]], columns: list[int], room: Decimal) -> None:
+    """Where the weights of these instruments exceed the room, scale each down to fit."""
+    total = sum((row[i] or ZERO for row in weight for i in columns), ZERO)
+    if total > room:
+        for row in weight:
+            for i in columns:
+                w = row[i]
+                if w is not None:
+                    row[i] = floored(w * room / total, PPM)
+
+
+def _limit_turnover(
+    book: RefBook,
+    bar: RefBar,
+    params: RefParams,
+    wants: list[list[Decimal]],
+    alloc: list[list[Decimal]],
+    shares: list[Decimal],
+    ref: list[Decimal],
+) -> None:
+    traded = ZERO
+    for i in range(len(ref)):
+        target = sum((row[i] for row in wants), ZERO)
+        traded += floored(abs(target - shares[i]) * ref[i], MONEY)
+    turnover = floored(traded / book.equity, PPM)
+    if turnover > params.max_turnover:
+        for s, row in enumerate(wants):
+            for i in range(len(ref)):
+                change = (row[i] - alloc[s][i]) * params.max_turnover / turnover
+                row[i] = alloc[s][i] + truncated(change, bar.quotes[i].qty_step)
+
+
+# ----------------------------------------------------------------------------------------------------- plan
+
+
+@exactly
+def plan(
+    book: RefBook, bar: RefBar, decision: RefDecision, params: RefParams
+) -> tuple[list[RefOrder], list[RefOrder]]:
+    """Add to the book the orders for the next bar; return them and the working ones that were cancelled."""
+    planned: list[RefOrder] = []
+    for i, ref in enumerate(decision.ref):
+        if book.state == HALTED or not decision.opinion[i] or ref <= 0:
+            continue
+        order = _plan_one(book, bar, decision, params, i)
+        if order is not None:
+            planned.append(order)
+    cancelled = [order for order in book.orders if order.status != "WORKING"]
+    book.orders = [order for order in book.orders if order.status == "WORKING"] + planned
+    return planned, cancelled
+
+
+def _plan_one(
+    book: RefBook, bar: RefBar, decision: RefDecision, params: RefParams, i: int
+) -> RefOrder | None:
+    num, den = decision.split[i]
+    held, ref = decision.shares[i], decision.ref[i]
+    target = sum((row[i] for row in decision.wants), ZERO)
+    working = [order for order in book.orders if order.instrument == i]
+    remaining = [truncated(order.remaining * num / den, bar.quotes[i].qty_step) for order in working]
+    delta = target - (held + sum(remaining, ZERO))
+    if delta * sum(remaining, ZERO) < 0:
+        for order in working:
+            order.status = "CANCELED"
+        remaining = []
+        delta = target - held
+    if book.state == REDUCING and delta > 0:
+        return None
+    if delta < 0:
+        working_sells = -sum((r for r in remaining if r < 0), ZERO)
+        delta = -min(-delta, max(held - working_sells, ZERO))
+    if delta == 0:
+        return None
+    worth = floored(abs(delta) * ref, MONEY)
+    if target != 0:
+        if worth < params.min_order_notional:
+            return None
+        if held > 0 and worth < params.rebalance_band * book.equity:
+            return None
+    return RefOrder(
+        instrument=i,
+        shares=delta,
+        remaining=delta,
+        wants=[row[i] for row in decision.wants],
+        planned_split=decision.split[i],
+    )
+
+
+# ---------------------------------------------------------------------------------------------- many bars
+
+
+@dataclass(slots=True, kw_only=True)
+class RefStep:
+    """What one bar left behind, in integers, with what happened on the way."""
+
+    book: dict[str, Any]
+    fills: list[RefFill]
+    ended: list[RefOrder]
+    planned: list[RefOrder]
+    cancelled: list[RefOrder]
+
+
+def run(
+    bars: Sequence[RefBar],
+    params: RefParams,
+    scores: Sequence[Sequence[Sequence[float]] | None],
+    volatility: Sequence[Sequence[float]],
+    cash: Decimal,
+) -> list[RefStep]:
+    """Run the day loop; `scores[t][s][i]` and `volatility[t][i]` as known at the end of bar t.
+
+    A bar whose scores are None is settled without a decision, as one behind a closed gate is.
+    """
+    n = len(bars[0].quotes)
+    book = RefBook.opened(cash, n, len(params.capital_shares))
+    steps = []
+    for t, bar in enumerate(bars):
+        fills, ended = settle(book, bar, params)
+        planned: list[RefOrder] = []
+        cancelled: list[RefOrder] = []
+        decided = scores[t]
+        if decided is not None:
+            splits = bar.next_split
+            if splits is None:
+                splits = [q.split for q in bars[t + 1].quotes] if t + 1 < len(bars) else [(1, 1)] * n
+            decision = decide(book, bar, params, decided, volatility[t], splits)
+            planned, cancelled = plan(book, bar, decision, params)
+        steps.append(
+            RefStep(book=quanta(book), fills=fills, ended=ended, planned=planned, cancelled=cancelled)
+        )
+    return steps
+
+
+@exactly
+def quanta(book: RefBook) -> dict[str, Any]:
+    """Return the book as the integers of `tradecore.units`, for comparison."""
+    return {
+        "cash": e4(book.cash),
+        "equity": e4(book.equity),
+        "peak": e4(book.peak),
+        "prev_session_equity": e4(book.prev_session_equity),
+        "realised": e4(book.realised),
+        "fees": e4(book.fees),
+        "dividends": e4(book.dividends),
+        "state": book.state,
+        "state_sessions": book.state_sessions,
+        "qty": [e6(q) for q in book.shares],
+        "mark": [e4(m) for m in book.mark],
+        "stale": list(book.stale),
+        "lots": [[(e6(lot.shares), e4(lot.cost), lot.opened_ns) for lot in lots] for lots in book.lots],
+        "receivables": [sorted((day, e4(amount)) for day, amount in due.items()) for due in book.receivables],
+        "alloc": [[e6(q) for q in row] for row in book.alloc],
+        "orders": [order_quanta(order) for order in book.orders],
+    }
+
+
+def order_quanta(order: RefOrder) -> tuple[int, int, int, int, tuple[int, int], tuple[int, ...]]:
+    """Return (instrument, quantity, remaining, age, planned split, wants) in integers."""
+    wants = tuple(e6(want) for want in order.wants)
+    split = order.planned_split
+    return order.instrument, e6(order.shares), e6(order.remaining), order.age_bars, split, wants
+
+
+def e4(value: Decimal) -> int:
+    """Return dollars as quanta; a value between two quanta is a mistake of the day loop."""
+    return _whole(value / MONEY)
+
+
+def e6(value: Decimal) -> int:
+    """Return shares as quanta; a value between two quanta is a mistake of the day loop."""
+    return _whole(value / SHARE)
+
+
+def _whole(value: Decimal) -> int:
+    if value != value.to_integral_value():
+        raise ArithmeticError(f"{value} is not a whole number of quanta")
+    return int(value)
+
+
+# ----------------------------------------------------------------------- indicators and signals, in floats
+
+
+def sma(window: Sequence[float]) -> float:
+    """Return the mean, summed in chronological order; NaN anywhere gives NaN."""
+    total = 0.0
+    for x in window:
+        total += x
+    return total / len(window)
+
+
+def ema(window: Sequence[float], period: int) -> float:
+    """Return the exponential average over the window, seeded with its first value; NaN anywhere gives NaN."""
+    alpha = 2.0 / (period + 1)
+    e = window[0]
+    for x in window[1:]:
+        e = e + alpha * (x - e)
+    return e
+
+
+def volatility(closes: Sequence[float], bars_per_year: float) -> float:
+    """Return the annualised sample deviation of the log returns of these closes (k + 1 of them)."""
+    returns = [_log_ratio(b, a) for a, b in pairwise(closes)]
+    mean = sma(returns)
+    squares = 0.0
+    for r in returns:
+        squares += (r - mean) * (r - mean)
+    return math.sqrt(squares / (len(returns) - 1)) * math.sqrt(bars_per_year)
+
+
+def _log_ratio(after: float, before: float) -> float:
+    return math.log(after / before) if after == after and before == before else NAN
+
+
+def ma_crossover_window(long_period: int, kind: str, slope_bars: int = 5) -> int:
+    """Return how many rows the strategy looks at."""
+    return (long_period if kind == "sma" else 4 * long_period) + slope_bars
+
+
+def ma_crossover(
+    window: Sequence[float],
+    short_period: int,
+    long_period: int,
+    threshold: float,
+    kind: str,
+    slope_bars: int = 5,
+) -> float:
+    """Return the score of a moving-average crossover on adjusted closes: 0, the confidence, or NaN.
+
+    `window` has exactly `ma_crossover_window` rows. 0 = flat (fast at or below slow), NaN = no opinion
+    (a NaN in the window, or a cross without enough confidence).
+    """
+    if any(math.isnan(x) for x in window):
+        return NAN
+
+    def average(rows: Sequence[float], period: int) -> float:
+        return sma(rows[-period:]) if kind == "sma" else ema(rows, period)
+
+    fast, slow = average(window, short_period), average(window, long_period)
+    if fast <= slow:
+        return 0.0
+    slow_before = average(window[: len(window) - slope_bars], long_period)
+    recent = window[-(short_period + 1) :]
+    rises = sum(1 for a, b in pairwise(recent) if b - a > 0)
+    separation = min(1.0, max(0.0, (fast / slow - 1.0) / 0.02))
+    breadth = rises / short_period
+    slope = 1.0 if slow > slow_before else 0.0
+    position = 1.0 if window[-1] >= fast else 0.0
+    confidence = 0.4 * separation + 0.2 * breadth + 0.2 * slope + 0.2 * position
+    return confidence if confidence >= threshold else NAN
+
+
+def adjustment_factors(
+    closes: Sequence[float], splits: Sequence[tuple[int, int]], dividends: Sequence[float]
+) -> list[float]:
+    """Return the forward adjustment factor of each bar: adjusted close = raw close * factor."""
+    factors = [1.0]
+    for t in range(1, len(closes)):
+        factor = factors[-1]
+        num, den = splits[t]
+        if num != den:
+            factor = factor * (num / den)
+        if dividends[t] != 0:
+            factor = factor * (1.0 + dividends[t] / closes[t])
+        factors.append(factor)
+    return factors
