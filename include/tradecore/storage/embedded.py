@@ -89,6 +89,12 @@ def status(root: Path) -> int | None:
     return None if known is None else pg.server_pid(known)
 
 
+def was_made(root: Path) -> bool:
+    """True if this project has an embedded cluster, running or not."""
+    known = _read(root)
+    return known is not None and (Path(known.cluster) / "data").exists()
+
+
 def remove(root: Path) -> None:
     """Stop the cluster and delete it with everything in it."""
     stop(root)

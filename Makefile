@@ -1,0 +1,67 @@
+# Every target makes .venv and the embedded database first if it needs them: `make demo` is a fine first command.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+ifneq ($(firstword $(sort 3.81 $(MAKE_VERSION))),3.81)
+$(error GNU make 3.81 or newer is needed, this is $(MAKE_VERSION). Without it: sh deploy/demo.sh, sh deploy/test.sh)
+endif
+
+PYTEST_ARGS ?=
+SECONDS ?= 0
+RUN := deploy/run
+.PHONY: help demo test up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+demo: ## two sessions of real sample data through Airflow, with a summary and a report
+	@deploy/demo.sh
+
+test: ## all tests but the slow and the browser ones (PYTEST_ARGS="-k ledger -x" narrows them)
+	@deploy/test.sh $(PYTEST_ARGS)
+
+up: venv ## start the stack in the background; prints URL and login
+	@$(RUN) python deploy/stack.py up
+
+down: venv ## stop the stack and the embedded database
+	@$(RUN) --no-database python deploy/stack.py down
+
+status: venv ## what runs; fails if a part is missing
+	@$(RUN) --no-database python deploy/stack.py status
+
+logs: venv ## follow the logs of all parts
+	@$(RUN) --no-database python deploy/stack.py logs
+
+memory: venv ## memory (PSS) of every process; SECONDS=60 samples once a second and adds the peak
+	@$(RUN) --no-database python deploy/stack.py memory --seconds $(SECONDS)
+
+env: venv ## write .env with generated secrets, from .env.example
+	@PYTHONPATH=include .venv/bin/python -m tradecore env
+
+lint: venv-dev ## ruff and mypy
+	@.venv/bin/ruff check . && .venv/bin/mypy
+
+bench: venv-dev ## stage times for 5, 100 and 500 symbols, rows a second for ingest and read
+	@$(RUN) python deploy/bench.py
+
+prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was seen
+	@$(RUN) python deploy/prove.py
+
+compose-check: venv-dev ## docker-compose.yaml and the image's build steps, without Docker
+	@$(RUN) --no-database python -m pytest -q tests/system/test_compose.py
+
+lock: venv ## resolve requirements*.in into requirements*.txt
+	@deploy/lock.sh lock
+
+wheels: venv ## prove that every pin has a binary wheel: x86_64 and aarch64, Python 3.11 to 3.13
+	@deploy/lock.sh wheels
+
+clean: ## stop everything and remove .venv and .local: all data of this installation; asks first
+	@deploy/clean.sh
+
+venv:
+	@deploy/bootstrap.sh
+
+venv-dev:
+	@deploy/bootstrap.sh dev

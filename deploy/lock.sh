@@ -1,0 +1,46 @@
+#!/bin/sh
+# deploy/lock.sh lock    requirements*.in -> requirements*.txt, as the registry stood on the release's day
+# deploy/lock.sh wheels  prove that every pin has a binary wheel on both machines and all three Pythons
+set -eu
+cd "$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)"
+newest=2026-09-18T00:00:00Z # Airflow 3.3.2's day: the set that it was tested with
+platforms="x86_64-manylinux_2_28 aarch64-manylinux_2_28"
+pythons="3.11 3.12 3.13"
+
+uv=$(command -v uv || true)
+if [ -z "$uv" ]; then
+    uv=.local/tools/bin/uv
+    if [ ! -x "$uv" ]; then
+        echo "Installing uv into .local/tools"
+        .venv/bin/python -m venv .local/tools && .local/tools/bin/python -m pip install --quiet uv
+    fi
+fi
+
+lock() {
+    for list in requirements requirements-dev; do
+        echo "Resolving $list.in"
+        "$uv" pip compile --quiet --universal --python-version 3.11 --exclude-newer "$newest" --only-binary :all: \
+            --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" "$list.in" -o "$list.txt"
+    done
+    if grep -n '://' requirements*.txt; then
+        echo "error: the lines above name a host; a lock file holds names and versions only" >&2
+        exit 1
+    fi
+}
+
+wheels() {
+    pins=$(cat requirements.txt requirements-dev.txt | grep -c '^[A-Za-z0-9].*==')
+    for platform in $platforms; do
+        for python in $pythons; do
+            "$uv" pip compile --quiet --no-deps --python-platform "$platform" --python-version "$python" \
+                --only-binary :all: requirements.txt requirements-dev.txt -o - >/dev/null ||
+                { echo "error: not every pin has a wheel for $platform, Python $python" >&2; exit 1; }
+            echo "  $platform, Python $python: all $pins pins have a binary wheel"
+        done
+    done
+}
+
+case "${1:-}" in
+lock | wheels) "$1" ;;
+*) sed -n '2,3p' "$0" && exit 2 ;;
+esac
