@@ -1,5 +1,6 @@
-"""Prepare the containers' database, once per start: `prepare.py check` refuses unset secrets, `prepare.py
-migrate` brings Airflow's tables and ours to this version and writes the login.
+"""Prepare what the containers need, once per start: `prepare.py check` refuses secrets that are not set and a
+configuration that is wrong; `prepare.py migrate` brings Airflow's tables and ours to this version and writes
+the logins.
 
 Both can be run again at any time.
 """
@@ -15,16 +16,20 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-PLACEHOLDER = "CHANGE_ME"
+from tradecore.config_env import is_placeholder
+
+PASSWORDS = {"admin": "AIRFLOW_ADMIN_PASSWORD", "viewer": "AIRFLOW_VIEWER_PASSWORD"}
 SECRETS = (
     "DB_PASSWORD",
-    "AIRFLOW_ADMIN_PASSWORD",
+    *PASSWORDS.values(),
     "AIRFLOW__API_AUTH__JWT_SECRET",
     "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__CORE__FERNET_KEY",
 )
 JWT_MIN_CHARS = 64
 FERNET_BYTES = 32
+CHECK = [[sys.executable, "-m", "tradecore.settings", "--check"]]
+MIGRATE = [["airflow", "db", "migrate"], [sys.executable, "-m", "tradecore", "db", "upgrade"]]
 
 
 def problems(environment: Mapping[str, str]) -> list[str]:
@@ -34,8 +39,8 @@ def problems(environment: Mapping[str, str]) -> list[str]:
         value = environment.get(key, "")
         if not value:
             found.append(f"{key} is empty")
-        elif PLACEHOLDER in value:
-            found.append(f"{key} is still the placeholder {PLACEHOLDER}")
+        elif is_placeholder(value):
+            found.append(f"{key} is still a placeholder")
         elif key == "AIRFLOW__API_AUTH__JWT_SECRET" and len(value) < JWT_MIN_CHARS:
             found.append(f"{key} has {len(value)} characters, not {JWT_MIN_CHARS} or more")
         elif key == "AIRFLOW__CORE__FERNET_KEY" and not _is_fernet_key(value):
@@ -50,12 +55,12 @@ def _is_fernet_key(value: str) -> bool:
         return False
 
 
-def write_login(path: Path, password: str) -> None:
-    """Write the file that the simple auth manager reads, for its one user, readable by us alone."""
+def write_logins(path: Path, environment: Mapping[str, str]) -> None:
+    """Write the file that the simple auth manager reads for its fixed users, readable by us alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(json.dumps({"admin": password}) + "\n")
+    path.write_text(json.dumps({user: environment[key] for user, key in PASSWORDS.items()}) + "\n")
 
 
 def main(arguments: list[str]) -> int:
@@ -67,19 +72,14 @@ def main(arguments: list[str]) -> int:
     if found:
         for line in found:
             print(f"prepare: {line}", file=sys.stderr)
-        print("prepare: run `make env` to write .env with generated secrets, or set them there", file=sys.stderr)
+        print("prepare: run `make env`, which writes .env with generated secrets", file=sys.stderr)
         return 2
-    if arguments == ["check"]:
-        return 0
-    write_login(
-        Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]),
-        os.environ["AIRFLOW_ADMIN_PASSWORD"],
-    )
-    for command in (["airflow", "db", "migrate"], [sys.executable, "-m", "tradecore", "db", "upgrade"]):
-        print(f"prepare: {' '.join(command[-3:])}", flush=True)
+    if arguments == ["migrate"]:
+        write_logins(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ)
+    for command in CHECK if arguments == ["check"] else MIGRATE:
         code = subprocess.run(command).returncode
         if code != 0:
-            print(f"prepare: that failed with exit code {code}", file=sys.stderr)
+            print(f"prepare: `{' '.join(command)}` failed with exit code {code}", file=sys.stderr)
             return code
     return 0
 
