@@ -1,0 +1,378 @@
+"""The models of trading.yaml: what is traded, by which strategies, within which limits.
+
+Every field states its unit and meaning; docs/configuration.md is generated from here. Models are frozen,
+refuse keys that they do not know, and hold the rules that no kernel can check: fractions are whole parts per
+million, money is Decimal, and what contradicts another section is refused before a run starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, PlainValidator, field_validator, model_validator
+
+from tradecore.config_source import PathParts, unknown
+from tradecore.config_values import (
+    BookName,
+    Bps,
+    Calendar,
+    ConfigModel,
+    Count,
+    Fraction,
+    Name,
+    Number,
+    QtyStep,
+    Symbol,
+    Tick,
+    Timeframe,
+    Usd,
+    UsdPerShare,
+    broken_rules,
+    is_symbol,
+    symbols_or_all,
+)
+
+
+class BookConfig(ConfigModel):
+    """The book that this profile trades, and when its runs start."""
+
+    name: BookName = Field("sim", description="Name of the book; ledger and state are kept per book.")
+    account: BookName = Field("sim", description="Account at the venue; part of every client order id.")
+    calendar: Calendar = Field(
+        "XNYS", description="Exchange calendar: XNYS, or the absolute path of a table of sessions."
+    )
+    currency: Literal["USD"] = Field("USD", description="Currency of cash and prices. One for now.")
+    timeframe: Timeframe = Field(
+        "1d",
+        description="Length of a bar: '1d', or 'Nm', N from 1 to 390 minutes ('195m' = two bars a session).",
+    )
+    run_delay_minutes: Count = Field(
+        30, ge=0, le=720, description="Minutes after the bar's end at which the run starts."
+    )
+    decision_timeout_s: Count = Field(
+        900, ge=10, le=86_400, description="Seconds that a decision may take before it is given up."
+    )
+
+
+class Member(ConfigModel):
+    """A name of the universe: since when listed, from when to when a member, tick and quantity step."""
+
+    member_from: date | None = Field(
+        None, description="First session as a member; null: since it was listed."
+    )
+    member_to: date | None = Field(
+        None, description="First session on which it no longer is one; null: open end."
+    )
+    tick_usd: Tick = Field(Decimal("0.01"), description="Price step in USD, at most 4 decimal places.")
+    qty_step_shares: QtyStep = Field(
+        Decimal("1"), description="Quantity step in shares, at most 6 decimal places."
+    )
+    list_from: date | None = Field(
+        None, description="First session on which the symbol names this instrument."
+    )
+
+    @property
+    def due_from(self) -> date | None:
+        """First session on which a bar is due; None: always."""
+        return self.member_from or self.list_from
+
+    def is_due(self, on: date) -> bool:
+        """Tell whether the name is a member on a session, so that its bar counts for coverage."""
+        return (self.due_from is None or on >= self.due_from) and (
+            self.member_to is None or on < self.member_to
+        )
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> Self:
+        broken: list[tuple[PathParts, object, str]] = []
+        if self.member_from and self.list_from and self.member_from < self.list_from:
+            broken.append(
+                (("member_from",), self.member_from, f"must not be before list_from ({self.list_from})")
+            )
+        if self.due_from and self.member_to and self.member_to <= self.due_from:
+            broken.append(
+                (("member_to",), self.member_to, f"must be after the first session ({self.due_from})")
+            )
+        if broken:
+            raise broken_rules(broken)
+        return self
+
+
+class Universe(ConfigModel):
+    """The names that are loaded, validated and open to strategies."""
+
+    name: Name = Field(description="Name of the universe; membership and quality results are kept under it.")
+    members: dict[Symbol, Member] = Field(
+        default_factory=dict,
+        description="Names with their details, by symbol; `AAPL: {}` takes the defaults.",
+    )
+    plain: tuple[Symbol, ...] = Field(
+        (), alias="symbols", exclude=True, repr=False, description="Shorthand: names that take the defaults."
+    )
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All names, in configured order."""
+        return tuple(self.members)
+
+    def due(self, on: date) -> tuple[str, ...]:
+        """Return the names that are members on a session, in configured order."""
+        return tuple(symbol for symbol, member in self.members.items() if member.is_due(on))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _symbols_are_members(cls, data: Any) -> Any:
+        """Give names of the shorthand the defaults; what is wrong with them is reported where they stand."""
+        if not isinstance(data, dict) or not isinstance(data.get("members") or {}, dict):
+            return data
+        details = {
+            symbol: {} if member is None else member for symbol, member in (data.get("members") or {}).items()
+        }
+        plain = data.get("symbols")
+        listed = list(plain) if isinstance(plain, list | tuple) else []
+        names = [name for name in listed if is_symbol(name)]
+        twice: list[tuple[PathParts, object, str]] = [
+            (("symbols", i), name, "is named twice")
+            for i, name in enumerate(listed)
+            if (is_symbol(name) and name in details) or name in listed[:i]
+        ]
+        if twice:
+            raise broken_rules(twice)
+        return {**data, "members": {**{name: {} for name in names}, **details}}
+
+    @model_validator(mode="after")
+    def _someone(self) -> Self:
+        if not self.members:
+            raise broken_rules([(("members",), None, "must name at least one symbol (`symbols: [AAPL]`)")])
+        return self
+
+
+class Data(ConfigModel):
+    """Where bars come from."""
+
+    feed: Literal["csv", "yahoo"] = Field("csv", description="Where bars come from.")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of that feed; csv: folder, relative to the project.",
+    )
+    publication_lag_minutes: Count = Field(
+        15,
+        ge=0,
+        le=1_440,
+        description="Minutes after a bar's end at which a bulk load assumes that it was known.",
+    )
+    restate_sessions: Count = Field(
+        5, ge=0, le=252, description="Sessions back that each run asks for again, to notice restated bars."
+    )
+    last_session: date | None = Field(
+        None,
+        description="Last session that the feed can serve; nothing is scheduled after it. null: open end.",
+    )
+
+
+class Validation(ConfigModel):
+    """When bars are good enough to decide on. The gate closes below the coverage and above `max_missing`."""
+
+    min_coverage: Fraction = Field(
+        0.95, ge=0, le=1, description="Least fraction of the members due with a good bar."
+    )
+    max_missing: Count = Field(
+        1, ge=0, le=10_000, description="Names that may be missing whatever the coverage."
+    )
+    max_jump_frac: Fraction = Field(
+        0.4,
+        gt=0,
+        le=10,
+        description="Largest change against the adjusted previous close without a corporate action.",
+    )
+    stale_repeat_bars: Count = Field(
+        5,
+        ge=2,
+        le=252,
+        description="Equal bars in a row (open, high, low, close, volume) that count as stale.",
+    )
+
+
+class StrategyConfig(ConfigModel):
+    """One strategy: on or off, its names, its share of the capital, its parameters."""
+
+    enabled: bool = Field(True, description="Whether it decides. A disabled one may stay in the file.")
+    kind: Name = Field("", description="Which strategy it is; default: its name in the file.")
+    symbols: Annotated[tuple[str, ...] | Literal["all"], PlainValidator(symbols_or_all)] = Field(
+        "all", description="Names that it may hold: 'all' of the universe, or a list."
+    )
+    capital_share: Number = Field(
+        1.0, gt=0, le=1, description="Its share of the equity; the enabled ones sum to at most 1."
+    )
+    on_failure: Literal["hold", "flatten", "stop"] = Field(
+        "hold",
+        description="If it fails: hold what it holds, flatten it, or stop the decision of the whole book.",
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Its parameters, checked against its own model."
+    )
+
+
+class Risk(ConfigModel):
+    """Sizing and limits. Fractions are of the book's equity, whole parts per million."""
+
+    max_position_size: Fraction = Field(0.15, gt=0, le=1, description="Largest weight of one name.")
+    max_exposure: Fraction = Field(
+        0.90, gt=0, le=1, description="Largest gross weight of all names together."
+    )
+    max_daily_loss: Fraction = Field(
+        0.03,
+        gt=0,
+        lt=1,
+        description="Loss against the previous session's equity that makes the book reduce-only.",
+    )
+    max_drawdown: Fraction = Field(
+        0.15, gt=0, lt=1, description="Loss against the peak equity that halts the book."
+    )
+    position_sizing_method: Literal["volatility_adjusted", "equal_weight"] = Field(
+        "volatility_adjusted", description="How scores become weights."
+    )
+    target_volatility: Fraction = Field(
+        0.20, gt=0, le=5, description="Yearly volatility at which a name gets its full weight."
+    )
+    volatility_lookback_bars: Count = Field(
+        20, ge=2, le=1_000, description="Returns in the volatility estimate."
+    )
+    max_turnover: Fraction = Field(1.0, gt=0, le=2, description="Largest traded notional of one decision.")
+    min_order_notional_usd: Usd = Field(
+        Decimal(100), description="Smaller orders are not sent, except to close."
+    )
+    rebalance_band_frac: Fraction = Field(
+        0.01, ge=0, lt=1, description="Smaller changes of a name that is held are left alone."
+    )
+    reduce_lifts_after_sessions: Count = Field(
+        1, ge=1, le=252, description="Sessions that reduce-only lasts."
+    )
+    halt_lifts_after_sessions: Count | None = Field(
+        None, ge=1, le=2_520, description="Sessions that a halt lasts; null: until a person lifts it."
+    )
+
+
+class Execution(ConfigModel):
+    """Costs and manners of orders. In simulation these are the fill kernel's."""
+
+    slippage_bps: Bps = Field(2, description="Fill price worse than the open, in 1/100 of a percent.")
+    commission_bps: Bps = Field(1, description="Commission on the notional, in 1/100 of a percent.")
+    commission_per_share_usd: UsdPerShare = Field(Decimal(0), description="Commission per share, in USD.")
+    commission_min_usd: Usd = Field(Decimal(0), description="Least commission of a fill, in USD.")
+    participation_frac: Fraction = Field(
+        0.10, gt=0, le=1, description="Largest part of a bar's volume that is ours."
+    )
+    remainder: Literal["cancel", "carry"] = Field("cancel", description="The rest of a partial fill.")
+    max_order_age_bars: Count = Field(
+        5, ge=1, le=1_000, description="Bars after which a carried order expires."
+    )
+    approval_required: bool = Field(
+        False, description="Whether a person approves the order sheet before it is sent."
+    )
+
+
+class AlertRouting(ConfigModel):
+    """When something that did not happen is an alert. Channels and their keys are in the environment."""
+
+    stale_after_sessions: Count = Field(
+        3, ge=1, le=252, description="Sessions without a bar of a name that is held."
+    )
+    late_after_minutes: Count = Field(
+        60, ge=1, le=1_440, description="Minutes after its start time that a run is late."
+    )
+
+
+class Trading(ConfigModel):
+    """The whole of trading.yaml."""
+
+    book: BookConfig = Field(default_factory=BookConfig)
+    universe: Universe
+    data: Data = Field(default_factory=Data)
+    validation: Validation = Field(default_factory=Validation)
+    strategies: dict[Name, StrategyConfig]
+    risk: Risk = Field(default_factory=Risk)
+    execution: Execution = Field(default_factory=Execution)
+    alerts: AlertRouting = Field(default_factory=AlertRouting)
+
+    def enabled(self) -> tuple[str, ...]:
+        """Return the names of the enabled strategies, in configured order: fills are allocated in it."""
+        return tuple(name for name, strategy in self.strategies.items() if strategy.enabled)
+
+    def strategy_symbols(self, name: str) -> tuple[str, ...]:
+        """Return the names that a strategy may hold, 'all' resolved."""
+        symbols = self.strategies[name].symbols
+        return self.universe.symbols if symbols == "all" else symbols
+
+    def config_hash(self) -> str:
+        """Return the sha256 of the canonical JSON: spelling and defaults do not matter, order does."""
+        text = json.dumps(_canonical(self), separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _kind_is_the_name(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        named = {name: {} if raw is None else raw for name, raw in data.items()}
+        return {name: {"kind": name, **raw} if isinstance(raw, dict) else raw for name, raw in named.items()}
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        broken: list[tuple[PathParts, object, str]] = []
+        shares = sum(self.strategies[name].capital_share for name in self.enabled())
+        if shares > 1 + 1e-9:
+            broken.append(
+                (
+                    ("strategies",),
+                    f"{shares:g}",
+                    "capital_share of the enabled strategies must sum to 1 or less",
+                )
+            )
+        for name, strategy in self.strategies.items():
+            for i, symbol in enumerate(() if strategy.symbols == "all" else strategy.symbols):
+                if symbol not in self.universe.members:
+                    rule = "is not in the universe: " + unknown(symbol, self.universe.symbols, "symbol")
+                    broken.append((("strategies", name, "symbols", i), symbol, rule))
+        if self.risk.max_position_size > self.risk.max_exposure:
+            rule = f"must not exceed max_exposure ({self.risk.max_exposure:g})"
+            broken.append((("risk", "max_position_size"), self.risk.max_position_size, rule))
+        if self.data.publication_lag_minutes > self.book.run_delay_minutes:
+            delay = self.book.run_delay_minutes
+            rule = f"must not exceed book.run_delay_minutes ({delay}): a run would see no bar"
+            broken.append((("data", "publication_lag_minutes"), self.data.publication_lag_minutes, rule))
+        if broken:
+            raise broken_rules(broken)
+        return self
+
+
+def _canonical(value: Any) -> Any:
+    """Return JSON-able data in which equal settings look equal (DESIGN.md 2.13).
+
+    Models keep the order of their fields; mappings by name (members, strategies) become lists of pairs,
+    because their order decides who is filled first; free-form options are sorted by key.
+    """
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        kept = {name: getattr(value, name) for name, info in fields.items() if not info.exclude}
+        return {
+            name: _pairs(item) if name in ("members", "strategies") else _canonical(item)
+            for name, item in kept.items()
+        }
+    if isinstance(value, dict):
+        return {str(key): _canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _pairs(mapping: dict[str, Any]) -> list[list[Any]]:
+    return [[name, _canonical(item)] for name, item in mapping.items()]
