@@ -1,0 +1,108 @@
+"""One run takes one book over one session: trading_day for the configured book, replay_day for named ones.
+
+    ingest > validate > turn > settle > gate > signal (one task a strategy) > risk > plan > approve > submit
+                                  └──────────────────────────────────── report ─────┴──────────────> close
+
+The gate guards signal to submit; settle, report and close run whether or not it is open. A failed strategy
+stops neither risk nor the others: an alert names it and the run stays green. Any other failed stage makes the
+run red. Orders wait for the report: nothing is sent that nobody could read. Every stage may run again, so all
+have retries; an error that waiting cannot cure is not retried. `turn` keeps a book's sessions in order,
+whatever started them: `max_active_runs` does not bind a backfill.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, Param, TaskGroup, TriggerRule, task
+
+from tradecore.settings import load
+from tradecore_ui import callbacks, task_env
+from tradecore_ui.session_timetable import SessionTimetable
+
+SETTINGS = load()
+BOOK = SETTINGS.trading.book
+EVERY_TASK = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=5),
+    "execution_timeout": timedelta(seconds=BOOK.decision_timeout_s),
+    "weight_rule": "upstream",  # later stages first: a backfill ends a session before it begins the next
+    "on_failure_callback": callbacks.task_failed,
+    "on_retry_callback": callbacks.task_retried,
+}
+DATE = {"type": ["null", "string"], "format": "date"}
+SESSION = Param(None, **DATE, title="Session", description="Empty: the last session that the feed has.")
+FIRST_SESSION = Param(None, **DATE, title="First session", description="Of a book that does not exist yet.")
+NAMED_BOOK = Param("replay:default", type="string", pattern="^replay:[a-z0-9._-]{1,50}$", title="Book")
+OWN_BOOK = Param(BOOK.name, type="string", enum=[BOOK.name], title="Book")
+
+
+def stage(name: str, *, task_id: str = "run", **options):
+    """Make a task that calls the pipeline's function of that name."""
+
+    @task(task_id=task_id, **options)
+    def call():
+        from tradecore import pipeline
+
+        return task_env.run(getattr(pipeline, name))
+
+    return call()
+
+
+def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
+    """Wire the stages. Named books are opened by their first run, and never start by themselves."""
+    params = {"session": SESSION, "book": OWN_BOOK}
+    if named_books:
+        params |= {"book": NAMED_BOOK, "first_session": FIRST_SESSION}
+    timetable = SessionTimetable(
+        calendar=BOOK.calendar, run_delay_minutes=BOOK.run_delay_minutes, automatic=not named_books,
+        last_session=SETTINGS.trading.data.last_session,
+    )
+    with DAG(
+        dag_id, description=description, schedule=timetable, catchup=False, max_active_runs=16, params=params,
+        default_args=EVERY_TASK, on_failure_callback=callbacks.run_failed, tags=["trading"], doc_md=__doc__,
+    ):
+        with TaskGroup("ingest"):
+            ingested = stage("ingest", retries=5)
+            if named_books:
+                task(task_id="open_book")(task_env.open_book)() >> ingested
+        with TaskGroup("validate"):
+            validated = stage("validate")
+        with TaskGroup("turn"):
+            turn = task_env.TurnSensor(task_id="run", mode="reschedule", poke_interval=8, timeout=12 * 3600)
+        with TaskGroup("settle"):
+            settled = stage("settle")
+        with TaskGroup("gate"):
+            guard = task.short_circuit(task_id="run", ignore_downstream_trigger_rules=False)
+            gate = guard(task_env.gate_open)(validated)
+        with TaskGroup("signal"):
+            strategies = stage("strategies", task_id="strategies")
+            named_after = task(task_id="run", map_index_template="{{ task.op_kwargs['strategy'] }}")
+            signals = named_after(task_env.signal).expand(strategy=strategies)
+        with TaskGroup("risk"):
+            risk = stage("risk", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
+        with TaskGroup("plan"):
+            plan = stage("plan")
+        with TaskGroup("report"):
+            report = stage("report", trigger_rule=TriggerRule.NONE_FAILED)
+        with TaskGroup("approve"):
+            approve = stage("approve")
+        with TaskGroup("submit"):
+            submit = stage("submit", retries=1)
+        with TaskGroup("close"):
+            close = task(task_id="run", trigger_rule=TriggerRule.ALL_DONE)(task_env.close)()
+            outcome = EmptyOperator(task_id="outcome", trigger_rule=TriggerRule.NONE_FAILED)
+
+        ingested >> validated >> turn >> settled >> gate >> strategies
+        [strategies, signals] >> risk >> plan  # past a failed signal, not past the gate
+        [settled, plan] >> report
+        [plan, report] >> approve >> submit
+        [report, submit] >> close
+        [report, submit] >> outcome  # an empty task: what failed before it makes the run red
+
+
+session_dag("trading_day", "Trade a session with the configured book", named_books=False)
+session_dag("replay_day", "Take a named book over past sessions: start it by backfill", named_books=True)

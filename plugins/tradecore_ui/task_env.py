@@ -1,0 +1,212 @@
+"""From an Airflow task to one call of the pipeline: which book and session, which connection, whose clock.
+
+The heavy imports (numpy by way of the pipeline, the PostgreSQL driver) stay inside the functions: every
+process that reads a DAG file imports this module.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+if TYPE_CHECKING:
+    import psycopg
+    from airflow.sdk import Context
+
+    from tradecore.settings import Settings
+
+CONNECTION_ID = "tradecore_db"
+SETTLED_BY = "settle.run"
+
+log = logging.getLogger(__name__)
+
+
+def book_of(context: Mapping[str, Any]) -> str:
+    """Return the book that a run is for: its form field, which each DAG fills by default."""
+    return str((context.get("params") or {}).get("book", ""))
+
+
+def session_label(context: Mapping[str, Any]) -> date | None:
+    """Return the session that a run was given: its form field, else the start of its data interval.
+
+    None for a run that has neither, or that a person started 'now': the feed decides which session it means.
+    """
+    given = (context.get("params") or {}).get("session")
+    if given:
+        return date.fromisoformat(given)
+    run = context.get("dag_run")
+    if run is None or run.data_interval_start is None:
+        return None
+    started_now = run.run_type == "manual" and run.logical_date.astimezone(UTC).time() != time()
+    return None if started_now else run.data_interval_start.astimezone(UTC).date()
+
+
+def stage_of(task_id: str) -> str:
+    """Return the stage that a task belongs to: the name of its task group."""
+    return task_id.partition(".")[0]
+
+
+@contextmanager
+def connection() -> Iterator[psycopg.Connection[Any]]:
+    """Open Airflow's connection `tradecore_db`; the transactions are the caller's. Raises NoDatabase."""
+    import psycopg
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    from tradecore.errors import NoDatabase
+
+    try:
+        opened = PostgresHook(postgres_conn_id=CONNECTION_ID).get_conn()
+    except psycopg.OperationalError as error:
+        raise NoDatabase(
+            f"No connection to the database of Airflow's connection {CONNECTION_ID}: {error}",
+            next_step="Start the database (make up), or correct DATABASE_URL in .env.",
+        ) from error
+    with closing(opened) as conn:
+        conn.autocommit = False
+        yield conn
+
+
+@contextmanager
+def task_shell() -> Iterator[tuple[Context, Settings, psycopg.Connection[Any], datetime]]:
+    """Yield a task's context, settings, connection and clock; deliver alerts and translate errors afterwards.
+
+    Raises AirflowFailException for an error that waiting cannot cure, so that Airflow does not retry it.
+    """
+    from tradecore import logs
+    from tradecore.errors import TradecoreError
+    from tradecore.settings import load
+    from tradecore_ui import failure_alerts
+
+    context = get_current_context()
+    now = datetime.now(UTC)
+    try:
+        settings = load()
+        logs.configure(settings.log_level, settings.secrets(), own_handler=False)
+        with connection() as conn:
+            try:
+                failure_alerts.report_killed_try(context, settings, conn, now)
+                yield context, settings, conn, now
+            finally:
+                failure_alerts.deliver(settings, conn)
+    except TradecoreError as error:
+        if error.retryable:
+            raise
+        raise AirflowFailException(str(error)) from error
+
+
+def run(stage: Callable[..., Any], *arguments: Any) -> Any:
+    """Call one stage of the pipeline for this run's book and session, and return what it returns."""
+    from tradecore import logs, pipeline
+
+    with task_shell() as (context, settings, conn, now):
+        session_date, stage_name = _session(context, settings, conn), stage_of(context["ti"].task_id)
+        with logs.bind(run=context["run_id"], session=session_date, stage=stage_name):
+            bar = pipeline.context(settings, conn, book=book_of(context), session_date=session_date, now=now)
+            return stage(bar, *arguments)
+
+
+def _session(context: Context, settings: Settings, conn: psycopg.Connection[Any]) -> date:
+    from tradecore import pipeline
+
+    # Not the task's own clock: all tasks of a run must mean the same session, past midnight too.
+    started_at = context["dag_run"].run_after
+    return session_label(context) or pipeline.last_available_session(settings, conn, started_at)
+
+
+def open_book() -> None:
+    """Open the run's book before its first session, if there is no such book yet.
+
+    A run by hand may leave the first session out: then its own session is the first. A backfill may not: its
+    runs start together, and whichever came first would decide where the book begins.
+    """
+    from tradecore import pipeline
+    from tradecore.errors import BookError
+
+    with task_shell() as (context, settings, conn, now):
+        book, given = book_of(context), context["params"]["first_session"]
+        if conn.execute("SELECT 1 FROM books WHERE book = %s", (book,)).fetchone():
+            return
+        if given is None and context["dag_run"].run_type != "manual":
+            raise BookError(
+                f"Book {book} does not exist, and nothing says with which session it begins.",
+                next_step='Give the backfill the configuration {"first_session": "<its first session>"}.',
+                book=book,
+            )
+        before = date.fromisoformat(given) if given else _session(context, settings, conn)
+        pipeline.open_book(settings, conn, book=book, before=before, now=now)
+
+
+def gate_open(quality: Mapping[str, Any]) -> bool:
+    """Tell from what validate returned whether there may be a decision."""
+    return bool(quality["gate_open"])
+
+
+def signal(strategy: str) -> Any:
+    """Compute one strategy's scores."""
+    from tradecore import pipeline
+
+    return run(pipeline.signal, strategy)
+
+
+def close() -> Any:
+    """Close the bar whatever happened before, naming the stages that failed.
+
+    A bar that was not settled stays open: nothing moved the book, and running the session again carries on.
+    """
+    from tradecore import pipeline
+
+    ti = get_current_context()["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    if states.get(SETTLED_BY) != "success":
+        log.warning("Not settled, so there is nothing to close; the session can be run again")
+        return None
+    failed = sorted({stage_of(task_id) for task_id, state in states.items() if state == "failed"})
+    return run(pipeline.close, failed)
+
+
+class TurnSensor(BaseSensorOperator):
+    """Wait until the book's previous bar is closed; between two looks it holds no worker.
+
+    A backfill starts its sessions together and a schedule in order, so their turn comes. A run by hand is alone:
+    when nobody has begun the previous bar it fails at once, with the session to run first.
+    """
+
+    def poke(self, context: Context) -> bool:
+        """Ask once."""
+        from tradecore import pipeline
+
+        def ask(bar: pipeline.Context) -> bool:
+            ready = pipeline.turn(bar)
+            if not ready and context["dag_run"].run_type == "manual" and not bar.status(bar.previous_bar_end):
+                pipeline.require_turn(bar)
+            return ready
+
+        return bool(run(ask))
+
+
+def symbol_batches() -> list[list[str]]:
+    """Split the run's symbols, or the whole universe, into batches of the size that its form asks for."""
+    with task_shell() as (context, settings, _, _):
+        params = context["params"]
+        symbols = list(params["symbols"]) or list(settings.trading.universe.symbols)
+        size = params["batch_size"]
+        return [symbols[start : start + size] for start in range(0, len(symbols), size)]
+
+
+def load_history(symbols: Sequence[str]) -> Any:
+    """Load the run's range of history for some symbols."""
+    from tradecore import pipeline
+
+    with task_shell() as (context, settings, conn, now):
+        first, last = (_date(context["params"][name]) for name in ("first_session", "last_session"))
+        return pipeline.load_history(settings, conn, symbols=symbols, first=first, last=last, now=now)
+
+
+def _date(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
