@@ -74,7 +74,9 @@ count_packages() {
 install() {
     files="-r requirements.txt"
     [ "$1" = base ] || files="$files -r requirements-dev.txt"
-    total=$(cat requirements*.txt | grep -c '^[A-Za-z0-9].*==')
+    if [ "$1" = base ]; then lists=requirements.txt; else lists='requirements.txt requirements-dev.txt'; fi
+    # shellcheck disable=SC2086 # several words on purpose
+    total=$(cat $lists | grep -c '^[A-Za-z0-9].*==')
     echo "Installing the pinned packages (about 700 MB on disk; log: .local/logs/bootstrap.log)"
     if [ -n "$uv" ]; then
         if [ -t 2 ]; then uv_says=/dev/stderr; else uv_says=$log; fi
@@ -101,9 +103,9 @@ hook_activate() {
     awk '
         { print }
         /^deactivate *\(\) *{/ {
-            print "    if [ -n \"${TRADECORE_ENVIRONMENT:-}\" ] ; then"
-            print "        for tradecore_item in $(echo \"$TRADECORE_ENVIRONMENT\") ; do unset \"${tradecore_item%=*}\" ; done"
-            print "        unset tradecore_item TRADECORE_ENVIRONMENT"
+            print "    if [ -n \"${NATIVE_ENVIRONMENT:-}\" ] ; then"
+            print "        for native_item in $(echo \"$NATIVE_ENVIRONMENT\") ; do unset \"${native_item%=*}\" ; done"
+            print "        unset native_item NATIVE_ENVIRONMENT"
             print "    fi"
         }
         END { print "\n# This project'\''s environment: AIRFLOW_HOME, PYTHONPATH, .env, the database."
@@ -115,8 +117,8 @@ hook_activate() {
 if done_already; then exit 0; fi
 
 mkdir -p "$root/.local/logs" 2>/dev/null || fail "$root/.local cannot be written: it belongs to another user."
-if [ -z "${TRADECORE_BOOTSTRAPPING:-}" ] && command -v flock >/dev/null 2>&1; then
-    TRADECORE_BOOTSTRAPPING=1 exec flock "$root/.local/bootstrap.lock" "$root/deploy/bootstrap.sh" "$@"
+if [ -z "${BOOTSTRAP_LOCKED:-}" ] && command -v flock >/dev/null 2>&1; then
+    BOOTSTRAP_LOCKED=1 exec flock "$root/.local/bootstrap.lock" "$root/deploy/bootstrap.sh" "$@"
 fi
 : >"$log"
 uv=$(command -v uv || true)

@@ -29,9 +29,9 @@ from tradecore.kernel_cache import cache_dir  # noqa: E402
 from tradecore.storage import embedded  # noqa: E402
 
 PLACEHOLDER = "CHANGE_ME"
-MADE_HERE = "TRADECORE_ENVIRONMENT"  # names and checksums of what an earlier call set
+MADE_HERE = "NATIVE_ENVIRONMENT"  # names and checksums of what an earlier call set
 DEFAULT_PORT = 8080
-ALWAYS_OURS = ("AIRFLOW_HOME", "DATABASE_URL", "NUMBA_CACHE_DIR", "PYTHONPATH", "TRADECORE_ROOT")
+ALWAYS_OURS = ("AIRFLOW_HOME", "DATABASE_URL", "NUMBA_CACHE_DIR", "PYTHONPATH")
 USERS = "admin:admin,viewer:viewer"
 SECRETS = {
     "AIRFLOW__CORE__FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
@@ -53,7 +53,6 @@ def environment(root: Path, present: Mapping[str, str]) -> dict[str, str]:
     port = noted_port(root) or chosen.get("AIRFLOW_PORT") or str(DEFAULT_PORT)
     url = database_url(chosen) or embedded.describe(root)
     derived = _settings(root / "deploy" / "airflow" / "airflow.env") | {
-        "TRADECORE_ROOT": str(root),
         "PYTHONPATH": _python_path(root, theirs.get("PYTHONPATH", "")),
         "NUMBA_CACHE_DIR": str(cache_dir(root)),
         "MPLCONFIGDIR": str(local / "matplotlib"),

@@ -31,7 +31,7 @@ from tradecore.storage import embedded
 ROOT = project.ROOT
 RUN, LOGS = ROOT / ".local" / "run", ROOT / ".local" / "logs"
 BIN = Path(sys.executable).parent
-MARK = "TRADECORE_STACK"
+MARK = "NATIVE_STACK"
 STOP_ORDER = ("watch", "scheduler", "dag-processor", "api-server")
 HEALTH_TIMEOUT_S = 180  # a Pi with an SD card needs a while to import Airflow three times at once
 TERM_PATIENCE_S = 30
