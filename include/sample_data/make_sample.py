@@ -131,9 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
             path.write_bytes(text.encode("utf-8"))
         if not same:
             differing.append(name)
-        print(
-        print(f"{name:24} {text.count(chr(10)) - 1:6} rows {len(text):8} bytes  {'same' if same else 'differs'}")
-        )
+        state = "same" if same else "differs"
+        print(f"{name:24} {text.count(chr(10)) - 1:6} rows {len(text):8} bytes  {state}")
     return 1 if options.check and differing else 0
 
 

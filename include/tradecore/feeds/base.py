@@ -1,0 +1,146 @@
+"""What every feed gives: bars as the vendor printed them, corporate actions, and what could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tradecore.errors import FeedError, MalformedData
+from tradecore.sessions import Calendar
+
+# One row per bar: raw prices in USD and volume in shares as traded, before any adjustment. NaN = the vendor
+# gave no value. bar_end_ns is int64 nanoseconds since 1970 UTC.
+BAR_DTYPE = np.dtype(
+    [
+        ("symbol", "U16"),
+        ("session_date", "M8[D]"),
+        ("bar_end_ns", "i8"),
+        ("open", "f8"),
+        ("high", "f8"),
+        ("low", "f8"),
+        ("close", "f8"),
+        ("volume", "f8"),
+    ]
+)
+MAX_SYMBOL_CHARS = 16
+
+ActionKind = Literal["split", "dividend"]
+Rows = npt.NDArray[np.void]
+RowTuple = tuple[str, date, int, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """A line or record of the vendor that is no bar. Kept, so that nothing is lost.
+
+    session_date is the line's own date if that can be read, else that of the line before (or after) it.
+    """
+
+    symbol: str
+    line_no: int
+    raw: str
+    reason: str
+    session_date: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolFailure:
+    """One symbol that a live vendor could not serve while others were served."""
+
+    symbol: str
+    error: FeedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorporateAction:
+    """A split or a dividend, effective before the open of its ex-date.
+
+    ratio_num new shares for ratio_den old ones (split); dividend_e6 in 1e-6 USD per share held before the
+    ex-date, in units of that day (dividend). pay_date is None where the vendor does not say.
+    """
+
+    symbol: str
+    ex_date: date
+    kind: ActionKind
+    ratio_num: int = 1
+    ratio_den: int = 1
+    dividend_e6: int = 0
+    pay_date: date | None = None
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.kind == "split":
+            possible = self.ratio_num > 0 and self.ratio_den > 0 and self.ratio_num != self.ratio_den
+            possible = possible and self.dividend_e6 == 0
+        else:
+            possible = (
+                self.kind == "dividend" and self.dividend_e6 > 0 and self.ratio_num == self.ratio_den == 1
+            )
+        if not possible:
+            raise MalformedData(
+                f"{self.symbol} {self.ex_date}: a {self.kind} of {self.ratio_num}:{self.ratio_den} and "
+                f"{self.dividend_e6} millionths of a USD cannot be.",
+                next_step="Correct the source: a split has a ratio other than 1:1, a dividend an amount.",
+                symbol=self.symbol,
+                ex_date=self.ex_date,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarBatch:
+    """Bars of some symbols and sessions.
+
+    rows: array of BAR_DTYPE, sorted by symbol, then bar end; duplicates of the vendor are all there, in
+    its order.
+    rejects: lines that are no bar. failures: symbols that the vendor could not serve while it served others.
+    """
+
+    rows: Rows
+    rejects: tuple[Reject, ...] = ()
+    failures: tuple[SymbolFailure, ...] = ()
+
+
+class Feed(Protocol):
+    """A source of bars and corporate actions."""
+
+    @property
+    def name(self) -> str:
+        """The source's name in the database."""
+
+    def last_session(self, symbols: Sequence[str]) -> date | None:
+        """Return the newest label that the feed can ever serve for any of the symbols; None if live."""
+
+    def bars(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        first_session: date,
+        last_session: date,
+        calendar: Calendar,
+    ) -> BarBatch:
+        """Return the bars of the sessions from first to last, both included.
+
+        A symbol without a bar on a session simply has no row: coverage is judged in validation.
+        Raises NoSuchSymbol, NoDataYet (the last session is not there for any symbol), Throttled, AuthFailed,
+        VendorDown, MalformedData; and NotASession if the calendar does not reach that far.
+        """
+
+    def actions(
+        self, symbols: Sequence[str], first_session: date, last_session: date
+    ) -> tuple[CorporateAction, ...]:
+        """Return the corporate actions with an ex-date from first to last, both included, sorted by symbol
+        and date.
+
+        Raises as `bars` does.
+        """
+
+
+def make_rows(records: Iterable[RowTuple]) -> Rows:
+    """Return records as an array of BAR_DTYPE, sorted by symbol and bar end; equal keys keep their order."""
+    rows: Rows = np.array(list(records), dtype=BAR_DTYPE)
+    return rows[np.lexsort((rows["bar_end_ns"], rows["symbol"]))]
