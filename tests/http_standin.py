@@ -1,10 +1,11 @@
 """A small real HTTP server that stands in for Slack's webhooks and Telegram's Bot API.
 
-In a test: `with HttpStandin() as server: ... server.slack_url ... server.requests`. `server.answer_next(503)` queues
-an answer for the next request; with nothing queued Slack paths say `ok`, Telegram paths `{"ok": true}`, others 404.
+In a test: `with HttpStandin() as server: ... server.slack_url ... server.requests`. `server.answer_next(503)`
+queues an answer for the next request; with nothing queued Slack paths say `ok`, Telegram paths
+`{"ok": true}`, others 404.
 
-As a program, for a running stack: `python tests/http_standin.py --port 8099 --record FILE [--fail-first N]` prints its
-URLs and appends one JSON line per request to FILE.
+As a program, for a running stack: `python tests/http_standin.py --port 8099 --record FILE [--fail-first N]`
+prints its URLs and appends one JSON line per request to FILE.
 """
 
 from __future__ import annotations
@@ -77,10 +78,17 @@ class HttpStandin:
         return f"{self.url}/services/T000/B000/standin-secret"
 
     def answer_next(
-        self, status: int, body: str = "", headers: dict[str, str] | None = None, delay_s: float = 0.0, times: int = 1
+        self,
+        status: int,
+        body: str = "",
+        headers: dict[str, str] | None = None,
+        delay_s: float = 0.0,
+        times: int = 1,
     ) -> None:
         """Queue the answer to the next request (to the next `times` of them)."""
-        self._answers.extend([Answer(status=status, body=body, headers=headers or {}, delay_s=delay_s)] * times)
+        self._answers.extend(
+            [Answer(status=status, body=body, headers=headers or {}, delay_s=delay_s)] * times
+        )
 
     def wait_for(self, count: int, timeout_s: float) -> list[Request]:
         """Return the requests once there are `count`; raises TimeoutError."""
@@ -91,8 +99,12 @@ class HttpStandin:
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         length = min(int(handler.headers.get("Content-Length", 0)), MAX_BODY_BYTES)
-        request = Request(method=handler.command, path=handler.path, headers=dict(handler.headers),
-                          body=handler.rfile.read(length))
+        request = Request(
+            method=handler.command,
+            path=handler.path,
+            headers=dict(handler.headers),
+            body=handler.rfile.read(length),
+        )
         answer = self._answers.popleft() if self._answers else _default(request.path)
         if answer.delay_s:
             time.sleep(answer.delay_s)
@@ -100,8 +112,17 @@ class HttpStandin:
             self.requests.append(request)
             if self._record is not None:
                 with self._record.open("a", encoding="utf-8") as out:
-                    out.write(json.dumps({"at": time.time(), "path": request.path, "status": answer.status,
-                                          "body": request.body.decode("utf-8", "replace")}) + "\n")
+                    out.write(
+                        json.dumps(
+                            {
+                                "at": time.time(),
+                                "path": request.path,
+                                "status": answer.status,
+                                "body": request.body.decode("utf-8", "replace"),
+                            }
+                        )
+                        + "\n"
+                    )
             self._arrived.notify_all()
         body = answer.body.encode()
         try:
@@ -118,8 +139,9 @@ class HttpStandin:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -130,9 +152,16 @@ def _default(path: str) -> Answer:
         return Answer(status=200, body="ok", headers={}, delay_s=0.0)
     if path.startswith("/bot") and path.endswith("/sendMessage"):
         right = path == f"/bot{TOKEN}/sendMessage"
-        return Answer(status=200 if right else 401, headers={"Content-Type": "application/json"}, delay_s=0.0,
-                      body=json.dumps({"ok": right, "result": {}} if right else
-                                      {"ok": False, "error_code": 401, "description": "Unauthorized"}))
+        return Answer(
+            status=200 if right else 401,
+            headers={"Content-Type": "application/json"},
+            delay_s=0.0,
+            body=json.dumps(
+                {"ok": right, "result": {}}
+                if right
+                else {"ok": False, "error_code": 401, "description": "Unauthorized"}
+            ),
+        )
     return Answer(status=404, body="no_service", headers={}, delay_s=0.0)
 
 
@@ -144,8 +173,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with HttpStandin(arguments.port, arguments.record) as server:
         server.answer_next(503, "standin is told to fail", times=arguments.fail_first)
-        print(f"SLACK_WEBHOOK_URL={server.slack_url}\nTELEGRAM_BASE_URL={server.url}\nTELEGRAM_BOT_TOKEN={TOKEN}",
-              flush=True)
+        print(
+            f"SLACK_WEBHOOK_URL={server.slack_url}\nTELEGRAM_BASE_URL={server.url}\nTELEGRAM_BOT_TOKEN={TOKEN}",
+            flush=True,
+        )
         server._thread.join()
 
 

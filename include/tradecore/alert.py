@@ -1,4 +1,4 @@
-"""The alert as rooms hand it to each other. Apart from model.py because `watch` runs without numpy on a small machine."""
+"""The alert as rooms hand it to each other; apart from model.py because `watch` runs without numpy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SEVERITIES = ("info", "warning", "error", "critical")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One message to the owner, as it stands in the outbox (alert_id 0: sent directly, the database is down)."""
+    """One message to the owner, as it stands in the outbox (id 0: sent directly, the database is down)."""
 
     alert_id: int
     severity: str
@@ -40,7 +40,7 @@ class PendingDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undelivered:
-    """How many deliveries wait for their first try, were tried in vain and will be again, or were given up."""
+    """How many deliveries wait for their first try, will be tried again after a failure, or were given up."""
 
     waiting: int
     retrying: int

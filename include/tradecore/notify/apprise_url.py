@@ -16,7 +16,7 @@ _TYPES = {"info": "info", "warning": "warning", "error": "failure", "critical": 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppriseUrl:
-    """One Apprise URL (https://github.com/caronc/apprise/wiki); its own `cto` and `rto` set other timeouts than 4 s."""
+    """One Apprise URL (github.com/caronc/apprise/wiki); its `cto` and `rto` set other timeouts than 4 s."""
 
     url: str = field(repr=False)
 
@@ -32,11 +32,17 @@ class AppriseUrl:
         next_step = "check APPRISE_URLS against Apprise's wiki, then `python -m tradecore alert test`"
         service = apprise.Apprise()
         if not service.add(self.url):
-            raise DeliveryError(f"{self.name}: Apprise does not understand this URL", next_step=next_step,
-                                channel=self.name)
+            raise DeliveryError(
+                f"{self.name}: Apprise does not understand this URL", next_step=next_step, channel=self.name
+            )
         with apprise.LogCapture(level=logging.WARNING) as captured:
-            accepted = service.notify(title=subject(alert), body=message(alert), notify_type=_TYPES[alert.severity])
+            accepted = service.notify(
+                title=subject(alert), body=message(alert), notify_type=_TYPES[alert.severity]
+            )
             said = captured.getvalue() if isinstance(captured, io.StringIO) else ""
         if not accepted:
-            raise DeliveryError(f"{self.name}: {one_line(said.replace(self.url, '***'))[:300] or 'not delivered'}",
-                                next_step=next_step, channel=self.name)
+            raise DeliveryError(
+                f"{self.name}: {one_line(said.replace(self.url, '***'))[:300] or 'not delivered'}",
+                next_step=next_step,
+                channel=self.name,
+            )

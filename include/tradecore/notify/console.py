@@ -1,4 +1,4 @@
-"""The channel that always works: one line on standard error (in a task, its log; under systemd, the journal)."""
+"""The channel that always works: one line on standard error (a task's log, or the journal)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ MAX_ATTEMPTS = len(DELAYS_S) + 1
 
 
 def next_try(attempt: int, now: datetime, retry_after_s: int | None = None) -> datetime:
-    """Return when to try again after the `attempt`-th failure (1 = first), no sooner than the service asked for."""
+    """Return when to try again after the `attempt`-th failure (from 1), no sooner than the service asks."""
     if attempt < 1:
         raise ValueError(f"attempt {attempt}: counts from 1")
     delay_s = DELAYS_S[min(attempt, len(DELAYS_S)) - 1]

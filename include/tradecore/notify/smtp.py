@@ -40,8 +40,8 @@ class Smtp:
     def send(self, alert: Alert) -> None:
         """Hand the mail to the server. Every network wait ends after `timeout_s`.
 
-        A server that takes the mail for some recipients has taken it: a retry would repeat it for those, so the
-        refused ones are logged instead. Raises DeliveryError when it was taken for nobody.
+        A server that takes the mail for some recipients has taken it: a retry would repeat it for those, so
+        the refused ones are logged instead. Raises DeliveryError when it was taken for nobody.
         """
         try:
             with self._connect() as server:
@@ -56,14 +56,17 @@ class Smtp:
                 channel="smtp",
             ) from error
         if refused:
-            log.warning("smtp: %s refused %s; the others have the mail", self.host, ", ".join(sorted(refused)))
+            log.warning(
+                "smtp: %s refused %s; the others have the mail", self.host, ", ".join(sorted(refused))
+            )
 
     def _connect(self) -> smtplib.SMTP:
-        # An address literal for EHLO: looking up the own name can take half a minute on a machine without DNS.
+        # An address literal for EHLO: looking up the own name can take half a minute without DNS.
         own_name = "[127.0.0.1]"
         if self.security == "tls":
-            return smtplib.SMTP_SSL(self.host, self.port, local_hostname=own_name, timeout=self.timeout_s,
-                                    context=self._context())
+            return smtplib.SMTP_SSL(
+                self.host, self.port, local_hostname=own_name, timeout=self.timeout_s, context=self._context()
+            )
         server = smtplib.SMTP(self.host, self.port, local_hostname=own_name, timeout=self.timeout_s)
         if self.security == "starttls":
             try:
@@ -83,7 +86,7 @@ class Smtp:
         mail["To"] = ", ".join(self.recipients)
         mail["Date"] = format_datetime(alert.raised_at)
         # The same id on a repeated send: mail programs show it once.
-        mail["Message-ID"] = f"<{alert.alert_id}.{alert.raised_at:%Y%m%dT%H%M%S}.{alert.kind}@tradecore.invalid>"
+        mail["Message-ID"] = f"<{alert.alert_id}.{alert.raised_at:%Y%m%dT%H%M%S}.{alert.kind}@tradecore>"
         if alert.severity in ("error", "critical"):
             mail["X-Priority"] = "1"
         mail.set_content(message(alert))

@@ -10,20 +10,23 @@ BODY_MAX_CHARS = 3_000  # Telegram takes 4096 and Slack shows about that much be
 def subject(alert: Alert) -> str:
     """Return one line that says what, for which book and session, at which stage."""
     where = " ".join(part for part in (alert.book, _session(alert), alert.stage) if part)
-    return one_line(f"[{alert.severity.upper()}] {where}: {alert.title}" if where
-                    else f"[{alert.severity.upper()}] {alert.title}")
+    return one_line(
+        f"[{alert.severity.upper()}] {where}: {alert.title}"
+        if where
+        else f"[{alert.severity.upper()}] {alert.title}"
+    )
 
 
 def message(alert: Alert) -> str:
     """Return the whole text, subject line excluded; a body too long for a chat is cut with a mark."""
     body = alert.body.strip()
     if len(body) > BODY_MAX_CHARS:
-        body = body[:BODY_MAX_CHARS].rstrip() + " … (cut; the log has the rest)"
+        body = body[:BODY_MAX_CHARS].rstrip() + " ... (cut; the log has the rest)"
     lines = [body] if body else []
     if alert.next_step:
         lines.append(f"Next: {alert.next_step}")
     facts = [("Book", alert.book), ("Session", _session(alert)), ("Stage", alert.stage)]
-    lines.append(" · ".join(f"{name} {value}" for name, value in facts if value))
+    lines.append(", ".join(f"{name} {value}" for name, value in facts if value))
     if alert.link:
         lines.append(f"Log: {alert.link}")
     return "\n".join(line for line in lines if line)

@@ -1,4 +1,4 @@
-"""Alerts over HTTP: a Slack incoming webhook and the Telegram Bot API. Both addresses are secrets by themselves."""
+"""Alerts over HTTP: a Slack incoming webhook and the Telegram Bot API. Their addresses are secrets."""
 
 from __future__ import annotations
 
@@ -25,13 +25,19 @@ class SlackWebhook:
     def send(self, alert: Alert) -> None:
         """Post the alert. Raises DeliveryError for anything but a 200 (Slack says `ok`)."""
         text = f"*{_slack_escape(subject(alert))}*\n{_slack_escape(message(alert))}"
-        _post("slack", self.url, {"text": text}, self.timeout_s, secret=self.url,
-              next_step="check SLACK_WEBHOOK_URL, then `python -m tradecore alert test`")
+        _post(
+            "slack",
+            self.url,
+            {"text": text},
+            self.timeout_s,
+            secret=self.url,
+            next_step="check SLACK_WEBHOOK_URL, then `python -m tradecore alert test`",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telegram:
-    """A bot's sendMessage to one chat. `base_url` is replaceable: own Bot API servers exist, and tests need one."""
+    """A bot's sendMessage to one chat. `base_url` can be an own Bot API server (or a test's)."""
 
     token: str = field(repr=False)
     chat_id: str
@@ -42,17 +48,27 @@ class Telegram:
         """Send the alert as plain text. Raises DeliveryError unless the API says ok."""
         next_step = "check TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID, then `python -m tradecore alert test`"
         answer = _post(
-            "telegram", f"{self.base_url.rstrip('/')}/bot{self.token}/sendMessage",
-            {"chat_id": self.chat_id, "text": f"{subject(alert)}\n{message(alert)}", "disable_web_page_preview": True},
-            self.timeout_s, secret=self.token, next_step=next_step,
+            "telegram",
+            f"{self.base_url.rstrip('/')}/bot{self.token}/sendMessage",
+            {
+                "chat_id": self.chat_id,
+                "text": f"{subject(alert)}\n{message(alert)}",
+                "disable_web_page_preview": True,
+            },
+            self.timeout_s,
+            secret=self.token,
+            next_step=next_step,
         )
         try:
             accepted = json.loads(answer)["ok"] is True
         except (ValueError, KeyError, TypeError):
             accepted = False
         if not accepted:
-            raise DeliveryError(f"telegram: answered 200 without ok: {one_line(answer)[:200]}",
-                                next_step=next_step, channel="telegram")
+            raise DeliveryError(
+                f"telegram: answered 200 without ok: {one_line(answer)[:200]}",
+                next_step=next_step,
+                channel="telegram",
+            )
 
 
 def _post(
@@ -67,13 +83,16 @@ def _post(
         answer = httpx.post(url, json=payload, timeout=httpx.Timeout(timeout_s), follow_redirects=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = one_line(str(error)).replace(secret, "***")
-        raise DeliveryError(f"{channel}: {type(error).__name__}: {reason}", next_step=next_step,
-                            channel=channel) from None  # the cause's request holds the address
+        raise DeliveryError(
+            f"{channel}: {type(error).__name__}: {reason}", next_step=next_step, channel=channel
+        ) from None  # the cause's request holds the address
     if answer.status_code == httpx.codes.OK:
         return answer.text
     text = one_line(answer.text)[:200].replace(secret, "***")
     raise DeliveryError(
-        f"{channel}: HTTP {answer.status_code}: {text}", next_step=next_step, channel=channel,
+        f"{channel}: HTTP {answer.status_code}: {text}",
+        next_step=next_step,
+        channel=channel,
         retry_after_s=_retry_after_s(answer.headers.get("retry-after", "")),
     )
 

@@ -1,7 +1,7 @@
 """The alert outbox: written in the transaction of what it tells about, delivered afterwards.
 
-No function here commits. A claim holds its rows until the caller's transaction ends: a deliverer that dies between
-sending and `mark_sent` gives the row back unsent, so an alert may go out twice and is never lost.
+No function here commits. A claim holds its rows until the caller's transaction ends: a deliverer that dies
+between sending and `mark_sent` gives the row back unsent, so an alert may go out twice and is never lost.
 """
 
 from __future__ import annotations
@@ -54,23 +54,46 @@ class Heartbeat:
 
 
 def raise_alert(
-    conn: psycopg.Connection[object], *, dedup_key: str, severity: str, kind: str, book: str,
-    session_date: date | None, stage: str, title: str, body: str, next_step: str, link: str, now: datetime,
+    conn: psycopg.Connection,
+    *,
+    dedup_key: str,
+    severity: str,
+    kind: str,
+    book: str,
+    session_date: date | None,
+    stage: str,
+    title: str,
+    body: str,
+    next_step: str,
+    link: str,
+    now: datetime,
     channels: Sequence[str],
 ) -> int | None:
     """Put an alert into the outbox, with one delivery due at once per channel.
 
-    Returns its id, or None when an alert with this key is there already. Raises ValueError without a channel: an
-    alert that nobody will see is a mistake of the caller.
+    Returns its id, or None when an alert with this key is there already. Raises ValueError without a
+    channel: an alert that nobody will see is a mistake of the caller.
     """
     if not channels:
-        raise ValueError(f"alert {dedup_key!r} has no channel; notify.channels() always names at least the console")
+        raise ValueError(f"alert {dedup_key!r} has no channel; notify.channels() names at least the console")
     sql = queries.load("alerts")
     with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(sql["raise_alert"], {
-            "dedup_key": dedup_key, "severity": severity, "kind": kind, "book": book, "session_date": session_date,
-            "stage": stage, "title": title, "body": body, "next_step": next_step, "link": link, "now": now,
-        }).fetchone()
+        row = cursor.execute(
+            sql["raise_alert"],
+            {
+                "dedup_key": dedup_key,
+                "severity": severity,
+                "kind": kind,
+                "book": book,
+                "session_date": session_date,
+                "stage": stage,
+                "title": title,
+                "body": body,
+                "next_step": next_step,
+                "link": link,
+                "now": now,
+            },
+        ).fetchone()
         if row is None:
             return None
         alert_id = int(row["alert_id"])
@@ -79,34 +102,50 @@ def raise_alert(
     return alert_id
 
 
-def claim_due(conn: psycopg.Connection[object], now: datetime, limit: int) -> list[PendingDelivery]:
-    """Lock and return up to `limit` deliveries due at `now`, the longest due first.
+def claim_due(
+    conn: psycopg.Connection, now: datetime, limit: int, skip_channels: Sequence[str] = ()
+) -> list[PendingDelivery]:
+    """Lock and return up to `limit` deliveries due at `now`, the longest due first, none of `skip_channels`.
 
     Rows that another deliverer holds are skipped. The lock lasts until the caller commits or rolls back.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(queries.load("alerts")["claim_due"], {"now": now, "limit": limit}).fetchall()
+        rows = cursor.execute(
+            queries.load("alerts")["claim_due"], {"now": now, "limit": limit, "skip": list(skip_channels)}
+        ).fetchall()
     return [
-        PendingDelivery(channel=row.pop("channel"), attempts=row.pop("attempts"), alert=Alert(**row)) for row in rows
+        PendingDelivery(channel=row.pop("channel"), attempts=row.pop("attempts"), alert=Alert(**row))
+        for row in rows
     ]
 
 
-def mark_sent(conn: psycopg.Connection[object], alert_id: int, channel: str, now: datetime) -> None:
+def mark_sent(conn: psycopg.Connection, alert_id: int, channel: str, now: datetime) -> None:
     """Record that the channel took the alert."""
     conn.execute(queries.load("alerts")["mark_sent"], {"alert_id": alert_id, "channel": channel, "now": now})
 
 
 def mark_failed(
-    conn: psycopg.Connection[object], alert_id: int, channel: str, error: str, next_try_at: datetime, dead: bool
+    conn: psycopg.Connection,
+    alert_id: int,
+    channel: str,
+    error: str,
+    next_try_at: datetime,
+    dead: bool,
 ) -> None:
     """Record a failed attempt: due again at `next_try_at`, or given up."""
-    conn.execute(queries.load("alerts")["mark_failed"], {
-        "alert_id": alert_id, "channel": channel, "error": error[:ERROR_MAX_CHARS], "next_try_at": next_try_at,
-        "dead": dead,
-    })
+    conn.execute(
+        queries.load("alerts")["mark_failed"],
+        {
+            "alert_id": alert_id,
+            "channel": channel,
+            "error": error[:ERROR_MAX_CHARS],
+            "next_try_at": next_try_at,
+            "dead": dead,
+        },
+    )
 
 
-def undelivered(conn: psycopg.Connection[object]) -> Undelivered:
+def undelivered(conn: psycopg.Connection) -> Undelivered:
     """Count deliveries that are not sent; `.healthy` is False once one has failed."""
     with conn.cursor(row_factory=class_row(Undelivered)) as cursor:
         row = cursor.execute(queries.load("alerts")["undelivered"]).fetchone()
@@ -114,18 +153,18 @@ def undelivered(conn: psycopg.Connection[object]) -> Undelivered:
     return row
 
 
-def failures(conn: psycopg.Connection[object]) -> list[Failure]:
-    """Return the deliveries that have failed at least once and were not sent since, with the last error of each."""
+def failures(conn: psycopg.Connection) -> list[Failure]:
+    """Return the deliveries that have failed and were not sent since, with the last error of each."""
     with conn.cursor(row_factory=class_row(Failure)) as cursor:
         return cursor.execute(queries.load("alerts")["failures"]).fetchall()
 
 
-def revive(conn: psycopg.Connection[object], now: datetime) -> int:
+def revive(conn: psycopg.Connection, now: datetime) -> int:
     """Make given-up deliveries due again (after the channel was repaired). Returns how many."""
     return conn.execute(queries.load("alerts")["revive"], {"now": now}).rowcount
 
 
-def book_progress(conn: psycopg.Connection[object], book: str, bar_end_at: datetime) -> Progress | None:
+def book_progress(conn: psycopg.Connection, book: str, bar_end_at: datetime) -> Progress | None:
     """Return where the book stands at this bar, or None when there is no such book."""
     with conn.cursor(row_factory=class_row(Progress)) as cursor:
         return cursor.execute(
@@ -133,8 +172,8 @@ def book_progress(conn: psycopg.Connection[object], book: str, bar_end_at: datet
         ).fetchone()
 
 
-def heartbeats(conn: psycopg.Connection[object]) -> list[Heartbeat] | None:
-    """Return the newest scheduler and dag-processor in Airflow's metadata; None if it is not in this database."""
+def heartbeats(conn: psycopg.Connection) -> list[Heartbeat] | None:
+    """Return Airflow's newest scheduler and dag-processor; None if its tables are not in this database."""
     sql = queries.load("alerts")
     with conn.cursor(row_factory=dict_row) as cursor:
         present = cursor.execute(sql["has_airflow"]).fetchone()

@@ -15,7 +15,7 @@ _NAME = re.compile(r"^-- name: *(\w+) *$", re.MULTILINE)
 def load(file_name: str) -> dict[str, LiteralString]:
     """Return the queries of `sql/<file_name>.sql` by name.
 
-    The values count as literal strings for psycopg: they come from the package's own files, never from a caller.
+    They count as literal strings for psycopg: they come from the package's own files, never from a caller.
 
     Raises ValueError for a file without queries, or with one name twice.
     """

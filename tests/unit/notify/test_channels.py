@@ -1,4 +1,4 @@
-"""What a channel sends, what it raises, and that no secret leaves it in an error. Real servers, on 127.0.0.1."""
+"""What a channel sends, what it raises, and that no secret leaves it in an error. Real servers, locally."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
-from http_standin import TOKEN, HttpStandin
 
+from http_standin import TOKEN, HttpStandin
 from tradecore.alert import Alert
 from tradecore.errors import DeliveryError
 from tradecore.notify.apprise_url import AppriseUrl
@@ -28,9 +28,16 @@ from tradecore.notify.text import BODY_MAX_CHARS, message, subject
 from tradecore.notify.webhooks import SlackWebhook, Telegram
 
 ALERT = Alert(
-    alert_id=7, severity="error", kind="task_failed", book="sim", session_date=date(2004, 9, 1), stage="validate",
-    title="The gate is closed", body="IBM has no bar; 3 of 5 members <seen> & checked.",
-    next_step="look at the quarantine, then clear the task", link="http://127.0.0.1:8080/dags/trading_day/runs/x",
+    alert_id=7,
+    severity="error",
+    kind="task_failed",
+    book="sim",
+    session_date=date(2004, 9, 1),
+    stage="validate",
+    title="The gate is closed",
+    body="IBM has no bar; 3 of 5 members <seen> & checked.",
+    next_step="look at the quarantine, then clear the task",
+    link="http://127.0.0.1:8080/dags/trading_day/runs/x",
     raised_at=datetime(2004, 9, 1, 20, 31, tzinfo=UTC),
 )
 WHAT_EVERY_ALERT_CARRIES = ("2004-09-01", "validate", "look at the quarantine", "/dags/trading_day/runs/x")
@@ -73,8 +80,17 @@ def smtp_server() -> Iterator[tuple[Inbox, Smtp]]:
     inbox = Inbox()
     controller = Controller(inbox, hostname="127.0.0.1", port=_free_port())
     controller.start()
-    yield inbox, Smtp(host="127.0.0.1", port=controller.port, security="none", sender="desk@example.org",
-                      recipients=("owner@example.org", "second@example.org"), timeout_s=5)
+    yield (
+        inbox,
+        Smtp(
+            host="127.0.0.1",
+            port=controller.port,
+            security="none",
+            sender="desk@example.org",
+            recipients=("owner@example.org", "second@example.org"),
+            timeout_s=5,
+        ),
+    )
     controller.stop()
 
 
@@ -142,15 +158,21 @@ def test_smtp_a_silent_server_times_out() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        channel = Smtp(host="127.0.0.1", port=silent.getsockname()[1], security="none", sender="a@b",
-                       recipients=("c@d",), timeout_s=0.3)
+        channel = Smtp(
+            host="127.0.0.1",
+            port=silent.getsockname()[1],
+            security="none",
+            sender="a@b",
+            recipients=("c@d",),
+            timeout_s=0.3,
+        )
         with pytest.raises(DeliveryError, match="timed out"):
             channel.send(ALERT)
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, made by the `cryptography` package that Airflow brings along."""
+    """A self-signed certificate for 127.0.0.1, made by the `cryptography` that Airflow brings."""
     import ipaddress
 
     from cryptography import x509
@@ -160,17 +182,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "standin")])
     made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
         .not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
     )
     folder = tmp_path_factory.mktemp("tls")
     (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
     return folder / "cert.pem", folder / "key.pem"
 
 
@@ -180,17 +211,34 @@ def test_smtp_starttls_and_login(certificate: tuple[Path, Path]) -> None:
     served.load_cert_chain(cert, key)
     seen: list[LoginPassword] = []
 
-    def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword) -> AuthResult:
+    def authenticate(
+        server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword
+    ) -> AuthResult:
         seen.append(data)
         return AuthResult(success=data.password == b"right-password", handled=False)
 
     inbox = Inbox()
-    controller = Controller(inbox, hostname="127.0.0.1", port=_free_port(), tls_context=served, require_starttls=True,
-                            authenticator=authenticate, auth_required=True)
+    controller = Controller(
+        inbox,
+        hostname="127.0.0.1",
+        port=_free_port(),
+        tls_context=served,
+        require_starttls=True,
+        authenticator=authenticate,
+        auth_required=True,
+    )
     controller.start()
-    channel = Smtp(host="127.0.0.1", port=controller.port, security="starttls", sender="a@example.org",
-                   recipients=("b@example.org",), username="desk", password="right-password", timeout_s=5,
-                   tls_context=ssl.create_default_context(cafile=cert))
+    channel = Smtp(
+        host="127.0.0.1",
+        port=controller.port,
+        security="starttls",
+        sender="a@example.org",
+        recipients=("b@example.org",),
+        username="desk",
+        password="right-password",
+        timeout_s=5,
+        tls_context=ssl.create_default_context(cafile=cert),
+    )
     try:
         channel.send(ALERT)
         assert len(inbox.mails) == 1
@@ -216,10 +264,14 @@ def test_slack_throttled_says_how_long_and_keeps_its_secret(
     http: HttpStandin, caplog: pytest.LogCaptureFixture
 ) -> None:
     http.answer_next(429, "slow down", {"Retry-After": "77"})
-    with caplog.at_level(logging.DEBUG, "httpx"), pytest.raises(DeliveryError, match="HTTP 429: slow down") as error:
+    with (
+        caplog.at_level(logging.DEBUG, "httpx"),
+        pytest.raises(DeliveryError, match="HTTP 429: slow down") as error,
+    ):
         SlackWebhook(url=http.slack_url).send(ALERT)
     assert error.value.details["retry_after_s"] == 77
-    assert "standin-secret" not in f"{error.value!s} {error.value!r} {caplog.text} {SlackWebhook(url=http.slack_url)}"
+    told = f"{error.value!s} {error.value!r} {caplog.text} {SlackWebhook(url=http.slack_url)}"
+    assert "standin-secret" not in told
 
 
 def test_slack_redirect_is_not_followed(http: HttpStandin) -> None:
@@ -235,7 +287,9 @@ def test_slack_slow_answer_times_out(http: HttpStandin) -> None:
         SlackWebhook(url=http.slack_url, timeout_s=0.2).send(ALERT)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/hook/secret-part", "nonsense://secret-part", "http://[secret-part"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/hook/secret-part", "nonsense://secret-part", "http://[secret-part"]
+)
 def test_slack_unreachable_or_nonsense_address_is_a_delivery_error_without_the_address(url: str) -> None:
     with pytest.raises(DeliveryError, match="slack: ") as error:
         SlackWebhook(url=url, timeout_s=2).send(ALERT)
@@ -250,7 +304,7 @@ def test_telegram_sends_plain_text_to_the_chat(http: HttpStandin) -> None:
 
 
 def test_telegram_wrong_token_is_refused_and_not_repeated_in_the_error(http: HttpStandin) -> None:
-    with pytest.raises(DeliveryError, match="HTTP 401.*Unauthorized") as error:
+    with pytest.raises(DeliveryError, match=r"HTTP 401.*Unauthorized") as error:
         Telegram(token="999:other-secret", chat_id="42", base_url=http.url).send(ALERT)
     assert "other-secret" not in str(error.value)
 

@@ -14,7 +14,7 @@ SELECT a.alert_id, a.severity, a.kind, a.book, a.session_date, a.stage, a.title,
        a.raised_at, d.channel, d.attempts
 FROM alert_deliveries d
 JOIN alerts a ON a.alert_id = d.alert_id
-WHERE d.status = 'pending' AND d.next_try_at <= %(now)s
+WHERE d.status = 'pending' AND d.next_try_at <= %(now)s AND NOT d.channel = ANY(%(skip)s::text[])
 ORDER BY d.next_try_at, d.alert_id, d.channel
 LIMIT %(limit)s
 FOR UPDATE OF d SKIP LOCKED

@@ -1,0 +1,1 @@
+"""What a session, or a history of sessions, looks like: metrics (pure) and pages."""
