@@ -169,12 +169,20 @@ def _binaries(cluster: Path) -> Path:
     install = found[0]
     if unprivileged() is None or reachable(install / "bin"):
         return install / "bin"
-    copied = cluster / install.name
-    if not (copied / "complete").exists():
-        shutil.rmtree(copied, ignore_errors=True)
+    return _copied(install, cluster / f"binaries-{metadata.version(PACKAGE)}") / "bin"
+
+
+def _copied(install: Path, to: Path) -> Path:
+    """Copy the binaries and, at the same distance, the libraries that the wheel carries for them."""
+    libraries = install.parent.with_name(f"{install.parent.name}.libs")
+    copied = to / install.parent.name / install.name
+    if not (to / "complete").exists():
+        shutil.rmtree(to, ignore_errors=True)
         shutil.copytree(install, copied, ignore=shutil.ignore_patterns("include"))
-        (copied / "complete").touch()
-    return copied / "bin"
+        if libraries.exists():
+            shutil.copytree(libraries, to / libraries.name)
+        (to / "complete").touch()
+    return copied
 
 
 # -- initdb and start
