@@ -229,10 +229,9 @@ def _answers(place: Place) -> bool:
     return _run(place, command).returncode == 0
 
 
-def _port(place: Place) -> int:
-    """Return the port of the last start if it is free, so that a URL once given out stays true."""
-    remembered = int(place.port.read_text()) if place.port.exists() else 0
-    for candidate in (remembered, 0):
+def _free_port(wanted: int = 0) -> int:
+    """Return `wanted` if nobody listens there, else a free port of 127.0.0.1."""
+    for candidate in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -247,7 +246,8 @@ def _start(place: Place) -> None:
     """Start the server, and again while the children of a killed one still hold its memory."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
-        port = _port(place)
+        # The last one if possible: a URL once given out stays true.
+        port = _free_port(int(place.port.read_text()) if place.port.exists() else 0)
         done = _run(
             place,
             [

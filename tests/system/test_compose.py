@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import yaml
 
 import compose_tool
 import private_apt
+import timescaledb_server
 from tradecore.config_env import write_env as write_generated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -326,3 +328,38 @@ def test_compose_file_has_no_key_twice() -> None:
 
     Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     yaml.load((ROOT / "docker-compose.yaml").read_text(), Loader=Strict)
+
+
+# -- the database's arguments, on the same major version of PostgreSQL with TimescaleDB
+
+
+@pytest.mark.db
+def test_database_starts_with_the_arguments_of_the_file(config: dict[str, Any]) -> None:
+    try:
+        timescaledb_server.ensure(ROOT)
+    except private_apt.Unavailable as error:
+        pytest.skip(f"the database's arguments are NOT tried: {error}")
+    service = config["services"]["db"]
+    program, *flags = service["command"]
+    assert program == "postgres"
+    place = timescaledb_server._place(ROOT)
+    # Beside the running server's data: a directory that the server's user may write to.
+    data = place.data.with_name("compose-arguments")
+    shutil.rmtree(data, ignore_errors=True)
+    port = timescaledb_server._free_port()
+    start = ["-D", str(data), "-o", shlex.join(["-p", str(port), "-k", "", *flags]), "-l", f"{data}/log"]
+    try:
+        arguments = shlex.split(service["environment"]["POSTGRES_INITDB_ARGS"])
+        made = timescaledb_server._run(place, [place.program("initdb"), "-D", str(data), *arguments])
+        assert made.returncode == 0, made.stdout
+        started = timescaledb_server._run(place, [place.program("pg_ctl"), "start", "-w", "-s", *start])
+        assert started.returncode == 0, (data / "log").read_text()
+        ready = timescaledb_server._run(
+            place, [place.program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+        )
+        assert ready.returncode == 0
+    finally:
+        timescaledb_server._run(
+            place, [place.program("pg_ctl"), "stop", "-m", "immediate", "-s", "-D", str(data)]
+        )
+        shutil.rmtree(data, ignore_errors=True)
