@@ -19,7 +19,7 @@ and what a test needs:
 Kinds of fault: a number (429 with "retry_after", 500, 502, 503, 401, 403, 404), "timeout" (answers after
 "seconds"), "empty" (no result), "down" (the page that says so, with 200), "text" (no JSON), "cut"
 (connection closed halfway), "nulls" (a row of nulls), "twice" (the last session in two rows), "weekend" (a
-row on a Saturday), "currency".
+row on the Saturday before), "currency".
 """
 
 from __future__ import annotations

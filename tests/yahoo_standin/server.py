@@ -151,7 +151,7 @@ def _spoil(result: dict[str, Any], kind: str) -> None:
         for column in quote.values():
             column[-1] = None
     elif kind in ("twice", "weekend"):
-        shift = {"twice": 3_600, "weekend": DAY_S * (5 - time.gmtime(result["timestamp"][-1]).tm_wday)}[kind]
+        shift = {"twice": 3_600, "weekend": -DAY_S * (2 + time.gmtime(result["timestamp"][-1]).tm_wday)}[kind]
         result["timestamp"].append(result["timestamp"][-1] + shift)
         for column in quote.values():
             column.append(column[-1])

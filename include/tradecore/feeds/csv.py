@@ -294,7 +294,9 @@ def _read(path: Path, required: Sequence[str], *, may_be_bare: bool = False) -> 
             next_step="Save it as CSV in UTF-8.",
             path=str(path),
         ) from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    # a NUL is no text for PostgreSQL, where a rejected line is kept
+    split = text.replace("\x00", "\\x00").split("\n")
+    lines = [(number, line.rstrip("\r")) for number, line in enumerate(split, start=1) if line.strip()]
     if not lines:
         raise MalformedData(
             f"{path.name} is empty.", next_step="Restore the file, or remove it.", path=str(path)
