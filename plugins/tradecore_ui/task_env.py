@@ -59,16 +59,16 @@ def connection() -> Iterator[psycopg.Connection[Any]]:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
     from tradecore.errors import NoDatabase
+    from tradecore.storage.connection import prepare
 
     try:
-        opened = PostgresHook(postgres_conn_id=CONNECTION_ID).get_conn()
+        opened = prepare(PostgresHook(postgres_conn_id=CONNECTION_ID).get_conn())
     except psycopg.OperationalError as error:
         raise NoDatabase(
             f"No connection to the database of Airflow's connection {CONNECTION_ID}: {error}",
             next_step="Start the database (make up), or correct DATABASE_URL in .env.",
         ) from error
     with closing(opened) as conn:
-        conn.autocommit = False
         yield conn
 
 
@@ -127,10 +127,11 @@ def open_book() -> None:
     """
     from tradecore import pipeline
     from tradecore.errors import BookError
+    from tradecore.storage import books
 
     with task_shell() as (context, settings, conn, now):
         book, given = book_of(context), context["params"]["first_session"]
-        if conn.execute("SELECT 1 FROM books WHERE book = %s", (book,)).fetchone():
+        if books.find(conn, book) is not None:
             return
         if given is None and context["dag_run"].run_type != "manual":
             raise BookError(
@@ -173,18 +174,19 @@ def close() -> Any:
 class TurnSensor(BaseSensorOperator):
     """Wait until the book's previous bar is closed; between two looks it holds no worker.
 
-    A backfill starts its sessions together and a schedule in order, so their turn comes. A run by hand is alone:
-    when nobody has begun the previous bar it fails at once, with the session to run first.
+    A backfill starts its sessions together and a schedule in order, so their turn comes. A run by hand is
+    alone: when nobody has begun the previous bar it fails at once, naming the session to run first.
     """
 
     def poke(self, context: Context) -> bool:
         """Ask once."""
         from tradecore import pipeline
+        from tradecore.context import require_turn
 
         def ask(bar: pipeline.Context) -> bool:
             ready = pipeline.turn(bar)
             if not ready and context["dag_run"].run_type == "manual" and not bar.status(bar.previous_bar_end):
-                pipeline.require_turn(bar)
+                require_turn(bar)
             return ready
 
         return bool(run(ask))
