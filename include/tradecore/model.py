@@ -1,4 +1,4 @@
-"""Records that rooms hand to each other: the Book, the market bar, the parameters of a step, orders and alerts.
+"""Records that rooms hand to each other: the Book, the market bar, the parameters of a step.
 
 Arrays are NamedTuples because kernels take them as they are; `n` instruments and `S` strategies in a fixed order.
 Units: see units.py. The meaning of every field over time: docs/STEP.md.
@@ -7,7 +7,6 @@ Units: see units.py. The meaning of every field over time: docs/STEP.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -170,23 +169,6 @@ class Instrument:
     def __post_init__(self) -> None:
         if self.tick_e4 <= 0 or self.qty_step_e6 <= 0:
             raise ValueError(f"{self.symbol}: tick and quantity step must be positive")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """One message to the owner, as it stands in the outbox."""
-
-    alert_id: int
-    severity: str
-    kind: str
-    book: str
-    session_date: date | None
-    stage: str
-    title: str
-    body: str
-    next_step: str
-    link: str
-    raised_at: datetime
 
 
 def new_book(*, cash_e4: int, n_instruments: int, n_strategies: int, n_lots: int, n_orders: int) -> Book:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tradecore._kernels import mul_div_trunc
 from tradecore.backtest import _kernels as kernels
 from tradecore.errors import BookError
 from tradecore.indicators._kernels import volatility_panel
@@ -143,6 +144,13 @@ def plan(book: Book, decision: Decision, bar: Market, upcoming: Market, instrume
     return after, used(journal)
 
 
+def in_next_units(book: Book, upcoming: Market, instruments: Instruments) -> Ints:
+    """Return the quantities [n] of the book in the units of the next bar."""
+    qty = [mul_div_trunc(q, num, den) // unit * unit for q, num, den, unit in
+           zip(book.qty, upcoming.split_num, upcoming.split_den, instruments.step, strict=True)]
+    return np.array(qty, np.int64)
+
+
 def volatilities(close: Floats, lookback: int, bars_per_year: float) -> Floats:
     """Return the annualised volatility [T, n] of adjusted closes; NaN before lookback + 1 rows or where one is NaN."""
     out = np.full(close.shape, np.nan)
@@ -193,5 +201,3 @@ def fold(book: Book, market: Market, scores: Floats, capital: Capital, volatilit
     joined = Journal(*(np.concatenate([getattr(j, name) for j in kept]) for name in Journal._fields[:4]),
                      counts=np.sum([j.counts for j in kept], axis=0))
     return FoldResult(book=book, table=out, journal=joined, n=n)
-
-

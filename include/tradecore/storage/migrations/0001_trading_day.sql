@@ -222,7 +222,7 @@ CREATE TABLE book_receivables (
     FOREIGN KEY (book, bar_end_at) REFERENCES book_states
 );
 
--- Orders carried past this bar (the remainder of a partial fill that asked to be carried, or unfilled GTC).
+-- Orders carried past this bar (what asked to be carried). wants: {strategy: qty_e6}, in the units of this bar.
 CREATE TABLE book_working_orders (
     book             text NOT NULL,
     bar_end_at       timestamptz NOT NULL,
@@ -233,6 +233,7 @@ CREATE TABLE book_working_orders (
     limit_price_e4   bigint NOT NULL,
     stop_price_e4    bigint NOT NULL,
     age_bars         integer NOT NULL,
+    wants            jsonb NOT NULL,
     PRIMARY KEY (book, bar_end_at, client_order_id),
     FOREIGN KEY (book, bar_end_at) REFERENCES book_states
 );

@@ -1,0 +1,5 @@
+"""`python -m tradecore`: see cli.py."""
+
+from tradecore.cli import main
+
+main()

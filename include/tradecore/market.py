@@ -1,0 +1,210 @@
+"""What the core sees of a book's world: members, bars and actions from the database as arrays of one bar or many.
+
+The only place where rows become arrays; production (one bar) and backtests (many) call the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import psycopg
+from pydantic import BaseModel
+
+from tradecore import strategies
+from tradecore.backtest import step
+from tradecore.bars import Panel, adjusted
+from tradecore.errors import ConfigError, NotBuilt, StrategyError
+from tradecore.model import H_DAY, H_FIRST, H_LAST, H_NS, H_PERSON, Capital, Floats, Instrument, Instruments, Ints, Market
+from tradecore.sessions import Calendar
+from tradecore.settings import Settings
+from tradecore.storage import bars as stored
+from tradecore.storage.bars import Action, Member
+from tradecore.units import PRICE_SCALE, QTY_SCALE, from_day, to_day, to_ns, to_quanta
+
+BARS_PER_YEAR = 252.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A configured strategy: its code, its validated parameters, its symbols and what its failure means."""
+
+    name: str
+    strategy: strategies.Strategy
+    params: BaseModel
+    lookback_bars: int
+    symbols: tuple[str, ...]
+    share: float
+    on_failure: str
+
+
+def rules(settings: Settings) -> tuple[Rule, ...]:
+    """Return the enabled strategies in configured order.
+
+    Raises ConfigError for an unknown strategy or parameters that it does not take, StrategyError for a broken file.
+    """
+    trading, found = settings.trading, []
+    for name in trading.enabled():
+        config = trading.strategies[name]
+        rule = strategies.load(config.kind, settings.home / "include" / "strategies")
+        try:
+            params = rule.params_model(**config.params)
+            lookback = rule.lookback(params)
+        except ValueError as error:
+            raise ConfigError(f"strategies.{name}.params: {error}", next_step="correct it in trading.yaml",
+                              location=f"strategies.{name}.params") from error
+        found.append(Rule(name=name, strategy=rule, params=params, lookback_bars=lookback,
+                          symbols=trading.strategy_symbols(name), share=float(config.capital_share),
+                          on_failure=config.on_failure))
+    return tuple(found)
+
+
+def sync_members(conn: psycopg.Connection, settings: Settings, calendar: Calendar) -> tuple[Member, ...]:
+    """Make the database know the configured universe and return it."""
+    wanted = {
+        symbol: (to_quanta(m.tick_usd, PRICE_SCALE), to_quanta(m.qty_step_shares, QTY_SCALE),
+                 m.due_from or calendar.first_session, m.member_to)
+        for symbol, m in settings.trading.universe.members.items()}
+    return stored.sync_universe(conn, universe=settings.trading.universe.name, calendar=settings.trading.book.calendar,
+                                currency=settings.trading.book.currency, members=wanted)
+
+
+def bar_ends_until(calendar: Calendar, bar_end: datetime, timeframe: str, count: int) -> list[tuple[date, datetime]]:
+    """Return the `count` bar ends up to and with bar_end, each with its session, oldest first."""
+    ends = [bar_end]
+    while len(ends) < count:
+        ends.append(calendar.previous_bar_end(ends[-1], timeframe))
+    return [(calendar.session_of(end), end) for end in reversed(ends)]
+
+
+def read_panel(conn: psycopg.Connection, *, timeframe: str, source: str, instruments: Sequence[Instrument],
+               ends: Sequence[tuple[date, datetime]]) -> Panel:
+    """Read the panel of some instruments at some (session, bar end) pairs."""
+    ns, day = stored.session_days(ends)
+    return stored.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments, bar_end_ns=ns, day=day)
+
+
+def to_market(panel: Panel, actions: Sequence[Action], *, calendar: Calendar, timeframe: str,
+              deposits: Mapping[int, int] | None = None, person_states: Mapping[int, int] | None = None) -> Market:
+    """Return a panel and the actions that go ex in it as kernel arrays [T + 1, n]: one more row tells the next bar.
+
+    An action goes ex at the first bar of its session, or of the next one if its date is none. deposits and
+    person_states are keyed by bar_end_ns.
+    """
+    n_bars, n = panel.traded.shape
+    last_end = calendar.next_bar_end(_at(panel, n_bars - 1, calendar, timeframe), timeframe)
+    days = np.append(panel.day, to_day(calendar.session_of(last_end)))
+    ns = np.append(panel.bar_end_ns, to_ns(last_end))
+    ones, zeros = np.ones((n_bars + 1, n), np.int64), np.zeros((n_bars + 1, n), np.int64)
+    num, den, dividend, pay_day = ones, ones.copy(), zeros, zeros.copy()
+    head = np.zeros((n_bars + 1, 6), np.int64)
+    head[:, H_NS], head[:, H_DAY], head[:, H_PERSON] = ns, days, -1
+    for t in range(n_bars + 1):
+        ends = calendar.bar_ends(from_day(int(days[t])), timeframe)
+        head[t, H_FIRST] = ns[t] == to_ns(ends[0])
+        head[t, H_LAST] = ns[t] == to_ns(ends[-1])
+    where = {i.instrument_id: k for k, i in enumerate(panel.instruments)}
+    for action in actions:
+        t = int(np.searchsorted(days, to_day(action.ex_date)))
+        if t > n_bars or action.instrument_id not in where or (t == 0 and not head[0, H_FIRST]):
+            continue
+        _put_action(action, t, where[action.instrument_id], num, den, dividend, pay_day)
+    for key, amount in (deposits or {}).items():
+        head[ns == key, 4] = amount
+    for key, state in (person_states or {}).items():
+        head[ns == key, H_PERSON] = state
+    padded = [np.vstack([a, np.zeros((1, n), a.dtype)]) for a in
+              (panel.open, panel.high, panel.low, panel.close, panel.volume, panel.traded)]
+    return Market(*padded, num, den, dividend, pay_day, head)  # type: ignore[arg-type]
+
+
+def _at(panel: Panel, t: int, calendar: Calendar, timeframe: str) -> datetime:
+    """Return the bar end of row t as the calendar's own datetime."""
+    for end in calendar.bar_ends(from_day(int(panel.day[t])), timeframe):
+        if to_ns(end) == panel.bar_end_ns[t]:
+            return end
+    raise NotBuilt(f"row {t} of the panel is no bar end of timeframe {timeframe}", next_step="load bars of the timeframe")
+
+
+def _put_action(action: Action, t: int, i: int, num: Ints, den: Ints, dividend: Ints, pay_day: Ints) -> None:
+    """Write one action into row t, column i."""
+    if action.kind == "split":
+        num[t, i] *= action.ratio_num
+        den[t, i] *= action.ratio_den
+    elif action.kind == "dividend":
+        dividend[t, i] += action.dividend_e6
+        if action.pay_date is not None:
+            pay_day[t, i] = to_day(action.pay_date)
+    else:
+        raise NotBuilt(f"corporate action {action.kind!r} of instrument {action.instrument_id} on {action.ex_date}",
+                       next_step="settle it by hand and mark the instrument as no longer a member")
+
+
+def bar_row(market: Market, t: int) -> Market:
+    """Return row t of a market."""
+    return Market(*(a[t] for a in market))
+
+
+def instrument_arrays(instruments: Sequence[Instrument]) -> Instruments:
+    """Return tick and step of instruments as kernel arrays."""
+    return Instruments(np.array([i.tick_e4 for i in instruments], np.int64),
+                       np.array([i.qty_step_e6 for i in instruments], np.int64))
+
+
+def capital_of(found: Sequence[Rule], names: Sequence[str], instruments: Sequence[Instrument]) -> Capital:
+    """Return shares and membership of strategies in the given order; one that is no longer configured gets nothing."""
+    by_name = {r.name: r for r in found}
+    share = np.array([by_name[s].share if s in by_name else 0.0 for s in names])
+    member = np.array([[s in by_name and i.symbol in by_name[s].symbols for i in instruments] for s in names], np.bool_)
+    return Capital(share, member.reshape(len(names), len(instruments)))
+
+
+def columns_of(rule: Rule, instruments: Sequence[Instrument]) -> list[int]:
+    """Return the columns of a strategy's symbols."""
+    return [k for k, i in enumerate(instruments) if i.symbol in rule.symbols]
+
+
+def score_now(rule: Rule, panel: Panel) -> Floats:
+    """Return a strategy's scores [n] at the last row of a panel that holds its lookback; NaN beside its symbols.
+
+    Raises StrategyError whatever the strategy's own code raised: it is the owner's, and may raise anything.
+    """
+    index = columns_of(rule, panel.instruments)
+    cut = panel.columns(index).rows(panel.bar_end_ns.size - rule.lookback_bars, panel.bar_end_ns.size)
+    out = np.full(len(panel.instruments), np.nan)
+    try:
+        out[index] = strategies.score_last(rule.strategy, rule.params, cut)
+    except StrategyError:
+        raise
+    except Exception as error:  # the boundary to the owner's code
+        raise StrategyError(f"strategy {rule.name} raised {type(error).__name__}: {error}.",
+                            next_step=f"run `python -m tradecore signal SESSION --strategy {rule.name}` to see it",
+                            strategy=rule.name) from error
+    return out
+
+
+def score_history(rule: Rule, panel: Panel) -> Floats:
+    """Return a strategy's scores [T, n] of every row, each from its own lookback rows."""
+    index = columns_of(rule, panel.instruments)
+    out = np.full(panel.traded.shape, np.nan)
+    out[:, index] = strategies.score_panel(rule.strategy, rule.params, panel.columns(index))
+    return out
+
+
+def bars_per_year(calendar: Calendar, timeframe: str) -> float:
+    """Return 252 times the bars of a full session."""
+    return BARS_PER_YEAR * max(len(calendar.bar_ends(d, timeframe)) for d in _sample_sessions(calendar))
+
+
+def _sample_sessions(calendar: Calendar) -> tuple[date, ...]:
+    return calendar.sessions_in_range(calendar.last_session.replace(month=1, day=1), calendar.last_session)[:5]
+
+
+def volatility_now(panel: Panel, settings: Settings, calendar: Calendar) -> Floats:
+    """Return the annualised volatility [n] at the last row of a panel."""
+    lookback = settings.trading.risk.volatility_lookback_bars
+    cut = panel.rows(max(0, panel.bar_end_ns.size - lookback - 1), panel.bar_end_ns.size)
+    return np.asarray(step.volatilities(adjusted(cut.close, cut), lookback,
+                                        bars_per_year(calendar, settings.trading.book.timeframe))[-1])

@@ -1,0 +1,280 @@
+"""The story of a session: one short function a stage, in order. Airflow tasks and the CLI call these and nothing else.
+
+    ingest    bars and corporate actions from the feed, kept as the vendor gave them
+    validate  the expectation suite; quarantine; the gate opens or closes
+    settle    the bar happens to the book: splits, dividends, fills, marks, breakers. Gate or no gate
+    signal    each strategy scores what was known at the close
+    risk      scores become target quantities within the limits
+    plan      targets - (book + working orders) = the order sheet for the next bar, and its hash
+    report    what happened, what will be sent, what needs a person
+    approve   a person's signature under the sheet's hash, where one is asked for
+    submit    inside the venue's window, once per client order id
+    close     the bar is done: the next one may move the book
+
+Each stage commits its own transaction, may run again, and returns keys and counts, never data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+
+import numpy as np
+import psycopg
+
+from tradecore import decision, ingestion, market, provenance
+from tradecore.context import (
+    SETTLED,
+    Context,
+    context,
+    contexts,
+    deliver_quietly,
+    last_available_session,
+    open_book,
+    turn,
+)
+from tradecore.errors import StrategyError, TradecoreError
+from tradecore.model import HALTED
+from tradecore.settings import Settings
+from tradecore.settlement import settle_bar
+from tradecore.storage import books
+
+Result = dict[str, object]
+
+
+def ingest(ctx: Context) -> Result:
+    """Fetch the session and the last few before it; append what is new; actions up to the next session."""
+    ctx.conn.execute(books.SQL["start_run"], {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date,
+                                              "now": ctx.now})
+    ctx.conn.commit()
+    first = ctx.session_date
+    for _ in range(ctx.settings.trading.data.restate_sessions):
+        first = ctx.calendar.previous_session(first)
+    until = ctx.calendar.next_session(ctx.session_date)
+    return ingestion.ingest_range(ctx.settings, ctx.conn, ctx.calendar, first=first, last=ctx.session_date,
+                                  actions_until=until, now=ctx.now)
+
+
+def validate(ctx: Context) -> Result:
+    """Check what is new, put failing rows into quarantine, select the rest; say whether the gate is open."""
+    result = ingestion.validate_range(ctx.settings, ctx.conn, ctx.calendar, sessions=ingestion.look_back(ctx), now=ctx.now)
+    ingestion.write_manifest(ctx)
+    is_open, reason = decision.gate(ctx)
+    if not is_open:
+        ctx.alert(kind="gate", severity="error", stage="validate", title="The data gate is closed", body=reason,
+                  next_step="see the data quality section of the report; settle runs all the same, nothing is ordered")
+    deliver_quietly(ctx)
+    return {**result, "gate_open": is_open, "gate_reason": reason}
+
+
+def settle(ctx: Context) -> Result:
+    """Let the bar happen to the book."""
+    result = settle_bar(ctx)
+    deliver_quietly(ctx)
+    return result
+
+
+def strategies(ctx: Context) -> list[str]:
+    """Return the names of the strategies to score."""
+    return [r.name for r in market.rules(ctx.settings)]
+
+
+def signal(ctx: Context, name: str) -> Result:
+    """Score one strategy. A failure is recorded and alerted, then raised: the others go on."""
+    if ctx.status() in ("decided", "closed"):
+        ctx.conn.rollback()
+        return {"strategy": name, "already": True}
+    rule = next(r for r in market.rules(ctx.settings) if r.name == name)
+    at = decision.bench(ctx)
+    panel = decision.window_panel(ctx, at.instruments, rule.lookback_bars)
+    failure: StrategyError | None = None
+    scores: dict[int, float] = {}
+    try:
+        values = market.score_now(rule, panel)
+        scores = {at.axes.instruments[i]: float(values[i]) for i in market.columns_of(rule, at.instruments)}
+    except StrategyError as error:
+        failure = error
+        ctx.alert(kind="strategy", severity="error", stage="signal", key=name, title=f"Strategy {name} failed",
+                  body=f"{error.message} Its holdings: {rule.on_failure}.",
+                  next_step=error.next_step)
+    with ctx.conn.cursor() as cur:
+        cur.executemany(decision.SQL["add_signal"], [(*ctx.key, name, i, s) for i, s in scores.items()])
+    ctx.conn.execute(decision.SQL["add_strategy_run"], {
+        "book": ctx.book, "bar_end": ctx.bar_end_at, "strategy": name, "ok": failure is None,
+        "error": failure.message if failure else "", "hash": provenance.score_hash(scores)})
+    ctx.conn.commit()
+    if failure:
+        deliver_quietly(ctx)
+        raise failure
+    opinions = sum(not np.isnan(s) for s in scores.values())
+    return {"strategy": name, "opinions": opinions, "long": sum(s > 0 for s in scores.values())}
+
+
+def risk(ctx: Context) -> Result:
+    """Combine, size and limit: targets for the next bar. No decision where the gate is closed."""
+    if ctx.status() in ("decided", "closed"):
+        ctx.conn.rollback()
+        return {"already": True}
+    is_open, reason = decision.gate(ctx)
+    result: Result = decision.decide(ctx) if is_open else {"decision": "none", "reason": f"gate closed: {reason}"}
+    deliver_quietly(ctx)
+    return result
+
+
+def plan(ctx: Context) -> Result:
+    """Write the order sheet of the newest decision."""
+    if ctx.status() == "closed":
+        ctx.conn.rollback()
+        return {"already": True}
+    result = decision.make_sheet(ctx)
+    if decision.newest(ctx) is not None:
+        ctx.set_status("decided")
+    ctx.conn.commit()
+    return result
+
+
+def report(ctx: Context) -> Result:
+    """Write the session's HTML report; the same data give the same file."""
+    from tradecore.reports import session_report
+    from tradecore.storage import report_data
+
+    data = report_data.load_session_report(ctx.conn, ctx.book, ctx.bar_end_at)
+    html = session_report.render(data)
+    folder = ctx.settings.local_dir / "reports" / ctx.book.replace(":", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = f"{ctx.session_date}" if len(_session_bars(ctx)) == 1 else f"{ctx.bar_end_at:%Y-%m-%dT%H%M}"
+    path = folder / f"{stamp}.html"
+    path.write_text(html, encoding="utf-8")
+    ctx.conn.execute(decision.SQL["add_report"], (*ctx.key, ctx.session_date, str(path.relative_to(ctx.settings.local_dir)),
+                                                  provenance.hash_of(html)))
+    ctx.conn.commit()
+    return {"report": str(path)}
+
+
+def _session_bars(ctx: Context) -> tuple[datetime, ...]:
+    return ctx.calendar.bar_ends(ctx.session_date, ctx.record.timeframe)
+
+
+def approve(ctx: Context) -> Result:
+    """Record the approval of the newest sheet; where a person is asked for, nothing is sent without one."""
+    last = decision.newest(ctx)
+    if last is None or last[2] is None or ctx.status() == "closed":
+        ctx.conn.rollback()
+        return {"approval": "nothing to approve"}
+    version, _, sheet = last
+    if not ctx.settings.trading.execution.approval_required:
+        ctx.conn.execute(decision.SQL["add_approval"], (*ctx.key, version, sheet, "not_required", "configuration",
+                                                        ctx.now))
+    row = ctx.conn.execute(decision.SQL["approval"], (*ctx.key, version)).fetchone()
+    verdict = "pending" if row is None else str(row[1]) if row[0] == sheet else "voided"
+    ctx.conn.commit()
+    return {"approval": verdict, "version": version}
+
+
+def submit(ctx: Context) -> Result:
+    """Send the approved sheet, each order once: SUBMITTING is committed before the venue is asked.
+
+    The simulated venue acknowledges until the next bar has settled; a window that passed sends nothing.
+    """
+    if ctx.status() == "closed":
+        ctx.conn.rollback()
+        return {"already": True}
+    last = decision.newest(ctx)
+    if last is None or last[2] is None:
+        ctx.conn.rollback()
+        return {"sent": 0, "reason": "no decision"}
+    planned = ctx.conn.execute(books.SQL["planned"], ctx.key).fetchall()
+    refusal = _refusal(ctx, last[0], last[2])
+    waiting = [p[0] for p in planned if p[11] in ("PLANNED", "APPROVED", "SUBMITTING")]
+    if refusal:
+        books.add_order_events(ctx.conn, waiting, "NOT_SENT", bar_end=ctx.bar_end_at, now=ctx.now, detail=refusal)
+        ctx.set_status("closed", f"not sent: {refusal}")
+        if waiting:
+            ctx.alert(kind="not_sent", severity="warning", stage="submit", title=f"{len(waiting)} orders were not sent",
+                      body=refusal, next_step="see the report")
+        deliver_quietly(ctx)
+        return {"sent": 0, "reason": refusal}
+    books.add_order_events(ctx.conn, [p[0] for p in planned if p[11] in ("PLANNED", "APPROVED")], "SUBMITTING",
+                           bar_end=ctx.bar_end_at, now=ctx.now)
+    ctx.conn.commit()
+    books.add_order_events(ctx.conn, waiting, "ACKED", bar_end=ctx.bar_end_at, now=ctx.now, detail="simulated")
+    ctx.set_status("closed", f"{len(planned)} orders")
+    ctx.conn.commit()
+    return {"sent": len(waiting)}
+
+
+def _refusal(ctx: Context, version: int, sheet: str) -> str:
+    """Return why nothing of this sheet may be sent, or '': the checks made again at the last moment."""
+    row = ctx.conn.execute(decision.SQL["approval"], (*ctx.key, version)).fetchone()
+    state = ctx.conn.execute(books.SQL["state"], ctx.key).fetchone()
+    if ctx.status(ctx.next_bar_end) in SETTLED:
+        return "window_passed"
+    if row is None or row[0] != sheet or row[1] not in ("approved", "not_required"):
+        return "not_approved"
+    if state is None or state[7] == HALTED:
+        return "halted"
+    return ""
+
+
+def close(ctx: Context, failed: Sequence[str] = ()) -> Result:
+    """Close the bar so that the next one may move the book: 'settled, no decision' where nothing was decided."""
+    status = ctx.status()
+    if status == "settled" or (status == "decided" and failed):
+        outcome = "settled, no decision" + (f": {', '.join(failed)} failed" if failed else "")
+        ctx.set_status("closed", outcome)
+    ctx.conn.commit()
+    row = ctx.conn.execute(books.SQL["run"], ctx.key).fetchone()
+    ctx.conn.rollback()
+    deliver_quietly(ctx)
+    return {"status": str(row[0]) if row else "not started", "outcome": str(row[1]) if row else ""}
+
+
+def run_bar(ctx: Context, say: Callable[[str, Result], None] = lambda stage, result: None) -> dict[str, Result]:
+    """Run every stage of one bar in order, as the DAG does. Raises OutOfOrder when it is not this bar's turn."""
+    done: dict[str, Result] = {}
+    failed: list[str] = []
+
+    def run(stage: str, call: Callable[[], Result]) -> Result:
+        done[stage] = call()
+        say(stage, done[stage])
+        return done[stage]
+
+    run("ingest", lambda: ingest(ctx))
+    gate_open = bool(run("validate", lambda: validate(ctx))["gate_open"])
+    turn(ctx)
+    run("settle", lambda: settle(ctx))
+    if gate_open:
+        for name in strategies(ctx):
+            try:
+                run(f"signal {name}", lambda name=name: signal(ctx, name))  # type: ignore[misc]
+            except StrategyError as error:
+                run(f"signal {name}", lambda error=error: {"failed": error.message})  # type: ignore[misc]
+        for stage, function in (("risk", risk), ("plan", plan)):
+            try:
+                run(stage, lambda function=function: function(ctx))  # type: ignore[misc]
+            except TradecoreError:
+                failed.append(stage)
+                close(ctx, failed)
+                raise
+    run("report", lambda: report(ctx))
+    run("approve", lambda: approve(ctx))
+    run("submit", lambda: submit(ctx))
+    run("close", lambda: close(ctx, failed))
+    return done
+
+
+def run_session(settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime,
+                say: Callable[[str, Result], None] = lambda stage, result: None) -> list[dict[str, Result]]:
+    """Run every stage of each bar of a session."""
+    return [run_bar(ctx, say) for ctx in contexts(settings, conn, book=book, session_date=session_date, now=now)]
+
+
+def load_history(settings: Settings, conn: psycopg.Connection, *, first: date, last: date, now: datetime,
+                 symbols: Sequence[str] | None = None) -> Result:
+    """Load and validate bars and actions of a range; known_at is assumed to be the bar's end + publication lag."""
+    return ingestion.load_history(settings, conn, first=first, last=last, now=now, symbols=symbols)
+
+
+__all__ = ["Context", "approve", "close", "context", "contexts", "ingest", "last_available_session", "load_history",
+           "open_book", "plan", "report", "risk", "run_bar", "run_session", "settle", "signal", "strategies", "submit",
+           "turn", "validate"]

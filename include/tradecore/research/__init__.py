@@ -1,0 +1,1 @@
+"""Research on the production code: the same step, folded over history."""

@@ -1,0 +1,144 @@
+-- name: instruments
+SELECT s.symbol, i.instrument_id, i.tick_e4, i.qty_step_e6
+FROM instrument_symbols s JOIN instruments i USING (instrument_id)
+WHERE i.calendar = %(calendar)s AND s.valid_from <= %(day)s AND (s.valid_to IS NULL OR s.valid_to > %(day)s)
+ORDER BY i.instrument_id
+
+-- name: universe
+SELECT DISTINCT ON (m.instrument_id) m.instrument_id, s.symbol, i.tick_e4, i.qty_step_e6, m.member_from, m.member_to
+FROM universe_members m JOIN instruments i USING (instrument_id) JOIN instrument_symbols s USING (instrument_id)
+WHERE m.universe = %(universe)s
+ORDER BY m.instrument_id, s.valid_from DESC
+
+-- name: add_instrument
+INSERT INTO instruments (calendar, currency, tick_e4, qty_step_e6) VALUES (%s, %s, %s, %s) RETURNING instrument_id
+
+-- name: add_symbol
+INSERT INTO instrument_symbols (symbol, valid_from, instrument_id) VALUES (%s, %s, %s)
+
+-- name: add_member
+INSERT INTO universe_members (universe, instrument_id, member_from, member_to) VALUES (%s, %s, %s, %s)
+ON CONFLICT (universe, instrument_id, member_from) DO UPDATE SET member_to = excluded.member_to
+WHERE universe_members.member_to IS DISTINCT FROM excluded.member_to
+
+-- name: drop_other_members
+DELETE FROM universe_members WHERE universe = %s AND NOT (instrument_id = ANY(%s))
+
+-- name: create_stage
+CREATE TEMP TABLE IF NOT EXISTS stage_versions (
+    instrument_id integer, bar_end_at timestamptz, dup_no smallint, known_at timestamptz, known_at_assumed boolean,
+    session_date date, open double precision, high double precision, low double precision, close double precision,
+    volume double precision) ON COMMIT DELETE ROWS
+
+-- name: append_versions
+INSERT INTO bar_versions (instrument_id, timeframe, bar_end_at, source, known_at, dup_no, known_at_assumed,
+                          session_date, open, high, low, close, volume)
+SELECT n.instrument_id, %(timeframe)s, n.bar_end_at, %(source)s, n.known_at, n.dup_no, n.known_at_assumed,
+       n.session_date, n.open, n.high, n.low, n.close, n.volume
+FROM stage_versions n
+LEFT JOIN LATERAL (
+    SELECT * FROM bar_versions v
+    WHERE v.instrument_id = n.instrument_id AND v.timeframe = %(timeframe)s AND v.bar_end_at = n.bar_end_at
+      AND v.source = %(source)s AND v.dup_no = n.dup_no
+    ORDER BY v.known_at DESC LIMIT 1) old ON true
+WHERE old.instrument_id IS NULL
+   OR (old.open, old.high, old.low, old.close, old.volume) IS DISTINCT FROM (n.open, n.high, n.low, n.close, n.volume)
+ON CONFLICT DO NOTHING
+RETURNING session_date
+
+-- name: latest_versions
+SELECT DISTINCT ON (v.instrument_id, v.bar_end_at, v.dup_no)
+       v.instrument_id, v.session_date, v.bar_end_at, v.dup_no, v.known_at, v.open, v.high, v.low, v.close, v.volume
+FROM bar_versions v
+WHERE v.timeframe = %(timeframe)s AND v.source = %(source)s AND v.instrument_id = ANY(%(instruments)s)
+  AND v.bar_end_at = ANY(%(bar_ends)s)
+ORDER BY v.instrument_id, v.bar_end_at, v.dup_no, v.known_at DESC
+
+-- name: create_bar_stage
+CREATE TEMP TABLE IF NOT EXISTS stage_bars (LIKE bars) ON COMMIT DELETE ROWS
+
+-- name: upsert_bars
+INSERT INTO bars SELECT * FROM stage_bars
+ON CONFLICT (instrument_id, timeframe, bar_end_at, source) DO UPDATE
+SET session_date = excluded.session_date, known_at = excluded.known_at, open_e4 = excluded.open_e4,
+    high_e4 = excluded.high_e4, low_e4 = excluded.low_e4, close_e4 = excluded.close_e4, volume = excluded.volume,
+    adj_factor = excluded.adj_factor
+WHERE (bars.open_e4, bars.high_e4, bars.low_e4, bars.close_e4, bars.volume, bars.adj_factor)
+      IS DISTINCT FROM (excluded.open_e4, excluded.high_e4, excluded.low_e4, excluded.close_e4, excluded.volume,
+                        excluded.adj_factor)
+
+-- name: delete_bars
+DELETE FROM bars WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = %(instrument)s
+  AND bar_end_at = ANY(%(bar_ends)s)
+
+-- name: factor_before
+SELECT adj_factor, bar_end_at, session_date FROM bars
+WHERE instrument_id = %(instrument)s AND timeframe = %(timeframe)s AND source = %(source)s
+  AND bar_end_at < %(bar_end)s
+ORDER BY bar_end_at DESC LIMIT 1
+
+-- name: bars_from
+SELECT session_date, bar_end_at, close_e4, adj_factor FROM bars
+WHERE instrument_id = %(instrument)s AND timeframe = %(timeframe)s AND source = %(source)s
+  AND bar_end_at >= %(bar_end)s
+ORDER BY bar_end_at
+
+-- name: set_factor
+UPDATE bars SET adj_factor = %(factor)s
+WHERE instrument_id = %(instrument)s AND timeframe = %(timeframe)s AND source = %(source)s
+  AND bar_end_at = ANY(%(bar_ends)s) AND adj_factor IS DISTINCT FROM %(factor)s
+
+-- name: read_panel
+COPY (SELECT instrument_id::bigint, (extract(epoch FROM bar_end_at) * 1000000)::bigint, open_e4, high_e4, low_e4,
+             close_e4, volume, adj_factor
+      FROM bars WHERE timeframe = {timeframe} AND source = {source} AND instrument_id = ANY({instruments})
+        AND bar_end_at >= {first} AND bar_end_at <= {last}) TO STDOUT (FORMAT BINARY)
+
+-- name: append_action
+INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num, ratio_den,
+                               dividend_e6, pay_date)
+SELECT %(instrument)s, %(ex_date)s, %(kind)s, %(source)s, %(known_at)s, %(assumed)s, %(num)s, %(den)s, %(dividend)s,
+       %(pay_date)s
+WHERE NOT EXISTS (
+    SELECT 1 FROM (SELECT * FROM corporate_actions a WHERE a.instrument_id = %(instrument)s
+                   AND a.ex_date = %(ex_date)s AND a.kind = %(kind)s AND a.source = %(source)s
+                   ORDER BY known_at DESC LIMIT 1) a
+    WHERE (a.ratio_num, a.ratio_den, a.dividend_e6, a.pay_date)
+          IS NOT DISTINCT FROM (%(num)s::integer, %(den)s::integer, %(dividend)s::bigint, %(pay_date)s::date))
+ON CONFLICT DO NOTHING
+RETURNING 1
+
+-- name: actions
+SELECT DISTINCT ON (instrument_id, ex_date, kind)
+       instrument_id, ex_date, kind, ratio_num, ratio_den, dividend_e6, pay_date, known_at
+FROM corporate_actions
+WHERE source = %(source)s AND instrument_id = ANY(%(instruments)s) AND ex_date > %(after)s AND ex_date <= %(until)s
+ORDER BY instrument_id, ex_date, kind, known_at DESC
+
+-- name: quality_known
+SELECT content_hash, gate_open, gate_reason, coverage_frac, rows_checked, rows_failed, members_due, members_seen
+FROM quality_results
+WHERE source = %(source)s AND timeframe = %(timeframe)s AND bar_end_at = %(bar_end)s AND universe = %(universe)s
+  AND suite_version = %(suite)s
+ORDER BY checked_at DESC LIMIT 1
+
+-- name: add_quality
+INSERT INTO quality_results (source, timeframe, bar_end_at, content_hash, suite_version, session_date, universe,
+    rows_checked, rows_failed, members_due, members_seen, coverage_frac, gate_open, gate_reason, checked_at)
+VALUES (%(source)s, %(timeframe)s, %(bar_end)s, %(hash)s, %(suite)s, %(session)s, %(universe)s, %(checked)s,
+    %(failed)s, %(due)s, %(seen)s, %(coverage)s, %(open)s, %(reason)s, %(now)s)
+ON CONFLICT DO NOTHING
+
+-- name: add_quarantine
+INSERT INTO quarantined_bars (source, timeframe, symbol, session_date, record, expectation, message, found_at)
+VALUES (%(source)s, %(timeframe)s, %(symbol)s, %(session)s, %(record)s, %(expectation)s, %(message)s, %(now)s)
+ON CONFLICT DO NOTHING
+
+-- name: add_manifest
+INSERT INTO manifests (book, bar_end_at, session_date, as_of, bars_hash, bar_count, action_count, source)
+VALUES (%(book)s, %(bar_end)s, %(session)s, %(as_of)s, %(hash)s, %(bars)s, %(actions)s, %(source)s)
+ON CONFLICT (book, bar_end_at) DO UPDATE
+SET as_of = excluded.as_of, bars_hash = excluded.bars_hash, bar_count = excluded.bar_count,
+    action_count = excluded.action_count
+WHERE (manifests.bars_hash, manifests.bar_count, manifests.action_count)
+      IS DISTINCT FROM (excluded.bars_hash, excluded.bar_count, excluded.action_count)

@@ -1,0 +1,119 @@
+-- name: book
+SELECT book, kind, account, calendar, currency, timeframe, source, universe, inception_at FROM books WHERE book = %s
+
+-- name: add_book
+INSERT INTO books (book, kind, account, calendar, currency, timeframe, source, universe, inception_at, opened_at)
+VALUES (%(book)s, %(kind)s, %(account)s, %(calendar)s, %(currency)s, %(timeframe)s, %(source)s, %(universe)s,
+        %(inception_at)s, %(now)s)
+
+-- name: add_cash
+INSERT INTO cash_events (book, bar_end_at, kind, amount_e4, note) VALUES (%s, %s, %s, %s, %s)
+
+-- name: deposits
+SELECT coalesce(sum(amount_e4), 0)::bigint FROM cash_events
+WHERE book = %s AND bar_end_at = %s AND kind <> 'opening'
+
+-- name: run
+SELECT status, outcome, changed_at FROM bar_runs WHERE book = %s AND bar_end_at = %s
+
+-- name: start_run
+INSERT INTO bar_runs (book, bar_end_at, session_date, status, started_at, changed_at)
+VALUES (%(book)s, %(bar_end)s, %(session)s, 'started', %(now)s, %(now)s)
+ON CONFLICT (book, bar_end_at) DO NOTHING
+
+-- name: set_run
+UPDATE bar_runs SET status = %(status)s, outcome = %(outcome)s, changed_at = %(now)s
+WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND (status, outcome) IS DISTINCT FROM (%(status)s, %(outcome)s)
+
+-- name: last_run
+SELECT bar_end_at, session_date, status, outcome FROM bar_runs
+WHERE book = %s AND status <> 'started' ORDER BY bar_end_at DESC LIMIT 1
+
+-- name: state
+SELECT cash_e4, equity_e4, peak_equity_e4, prev_session_equity_e4, realised_e4, fees_e4, dividends_e4, trading_state,
+       state_sessions, state_hash
+FROM book_states WHERE book = %s AND bar_end_at = %s
+
+-- name: last_state
+SELECT bar_end_at, session_date FROM book_states WHERE book = %s ORDER BY bar_end_at DESC LIMIT 1
+
+-- name: positions
+SELECT instrument_id, qty_e6, mark_e4, stale_bars FROM book_positions WHERE book = %s AND bar_end_at = %s
+
+-- name: lots
+SELECT instrument_id, lot_no, qty_e6, cost_e4, opened_ns FROM book_lots WHERE book = %s AND bar_end_at = %s
+ORDER BY instrument_id, lot_no
+
+-- name: allocations
+SELECT strategy, instrument_id, qty_e6 FROM book_allocations WHERE book = %s AND bar_end_at = %s
+
+-- name: receivables
+SELECT instrument_id, pay_day, amount_e4 FROM book_receivables WHERE book = %s AND bar_end_at = %s
+ORDER BY instrument_id, pay_day
+
+-- name: carried
+SELECT w.client_order_id, w.instrument_id, w.order_qty_e6, w.remaining_e6, w.limit_price_e4, w.stop_price_e4,
+       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder
+FROM book_working_orders w JOIN intents i USING (client_order_id)
+WHERE w.book = %s AND w.bar_end_at = %s
+  AND NOT EXISTS (SELECT 1 FROM order_events e WHERE e.client_order_id = w.client_order_id AND e.status = 'CANCELED'
+                  AND e.bar_end_at <= w.bar_end_at)
+ORDER BY i.bar_end_at, i.line_no
+
+-- name: planned
+SELECT o.client_order_id, o.instrument_id, o.order_qty_e6, o.limit_price_e4, o.stop_price_e4, o.line_no,
+       o.ref_price_e4, o.remainder, o.split_num, o.split_den, o.version, o.status
+FROM orders o
+WHERE o.book = %s AND o.bar_end_at = %s
+  AND o.version = (SELECT max(d.version) FROM decisions d WHERE d.book = o.book AND d.bar_end_at = o.bar_end_at)
+ORDER BY o.line_no
+
+-- name: contributions
+SELECT strategy, instrument_id, qty_e6 FROM target_contributions
+WHERE book = %s AND bar_end_at = %s AND version = %s
+
+-- name: add_state
+INSERT INTO book_states (book, bar_end_at, session_date, cash_e4, equity_e4, peak_equity_e4, prev_session_equity_e4,
+    realised_e4, fees_e4, dividends_e4, trading_state, state_sessions, state_hash)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_position
+INSERT INTO book_positions (book, bar_end_at, instrument_id, qty_e6, mark_e4, stale_bars) VALUES (%s, %s, %s, %s, %s, %s)
+
+-- name: add_lot
+INSERT INTO book_lots (book, bar_end_at, instrument_id, lot_no, qty_e6, cost_e4, opened_ns)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_allocation
+INSERT INTO book_allocations (book, bar_end_at, strategy, instrument_id, qty_e6) VALUES (%s, %s, %s, %s, %s)
+
+-- name: add_receivable
+INSERT INTO book_receivables (book, bar_end_at, instrument_id, pay_day, amount_e4) VALUES (%s, %s, %s, %s, %s)
+
+-- name: add_carried
+INSERT INTO book_working_orders (book, bar_end_at, client_order_id, instrument_id, order_qty_e6, remaining_e6,
+    limit_price_e4, stop_price_e4, age_bars, wants)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_event
+INSERT INTO book_events (book, bar_end_at, event_no, kind, instrument_id, amount, detail)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_state_event
+INSERT INTO state_events (book, bar_end_at, event_no, from_state, to_state, actor, reason)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (book, bar_end_at, event_no) DO NOTHING
+
+-- name: person_state
+SELECT to_state FROM state_events WHERE book = %s AND bar_end_at = %s AND actor <> 'breaker'
+ORDER BY event_no DESC LIMIT 1
+
+-- name: add_fill
+INSERT INTO fills (fill_id, client_order_id, book, bar_end_at, fill_no, instrument_id, qty_e6, price_e4, open_price_e4,
+                   fee_e4)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_order_event
+INSERT INTO order_events (client_order_id, event_no, status, bar_end_at, happened_at, detail)
+SELECT %(id)s, coalesce(max(event_no), 0) + 1, %(status)s, %(bar_end)s, %(now)s, %(detail)s
+FROM order_events WHERE client_order_id = %(id)s

@@ -1,0 +1,80 @@
+-- name: newest
+SELECT version, inputs_hash, sheet_hash, data_hash, config_hash, code_hash, state_hash FROM decisions
+WHERE book = %s AND bar_end_at = %s ORDER BY version DESC LIMIT 1
+
+-- name: submitting
+SELECT count(*) FROM order_events e JOIN intents i USING (client_order_id)
+WHERE i.book = %s AND i.bar_end_at = %s AND e.status NOT IN ('PLANNED', 'APPROVED', 'VOIDED', 'NOT_SENT')
+
+-- name: add
+INSERT INTO decisions (book, bar_end_at, version, inputs_hash, data_hash, config_hash, code_hash, state_hash, decided_at)
+VALUES (%(book)s, %(bar_end)s, %(version)s, %(inputs)s, %(data)s, %(config)s, %(code)s, %(state)s, %(now)s)
+
+-- name: set_sheet
+UPDATE decisions SET sheet_hash = %(sheet)s
+WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND version = %(version)s AND sheet_hash IS DISTINCT FROM %(sheet)s
+
+-- name: void_approvals
+UPDATE approvals SET verdict = 'voided' WHERE book = %s AND bar_end_at = %s AND version < %s AND verdict <> 'voided'
+
+-- name: open_intents_before
+SELECT client_order_id FROM orders WHERE book = %s AND bar_end_at = %s AND version < %s AND status IN ('PLANNED', 'APPROVED')
+
+-- name: add_signal
+INSERT INTO signals (book, bar_end_at, strategy, instrument_id, score) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (book, bar_end_at, strategy, instrument_id) DO UPDATE SET score = excluded.score
+WHERE signals.score IS DISTINCT FROM excluded.score
+
+-- name: add_strategy_run
+INSERT INTO strategy_runs (book, bar_end_at, strategy, ok, error, score_hash)
+VALUES (%(book)s, %(bar_end)s, %(strategy)s, %(ok)s, %(error)s, %(hash)s)
+ON CONFLICT (book, bar_end_at, strategy) DO UPDATE
+SET ok = excluded.ok, error = excluded.error, score_hash = excluded.score_hash
+WHERE (strategy_runs.ok, strategy_runs.error, strategy_runs.score_hash)
+      IS DISTINCT FROM (excluded.ok, excluded.error, excluded.score_hash)
+
+-- name: signals
+SELECT strategy, instrument_id, score FROM signals WHERE book = %s AND bar_end_at = %s
+
+-- name: strategy_runs
+SELECT strategy, ok, error, score_hash FROM strategy_runs WHERE book = %s AND bar_end_at = %s
+
+-- name: add_target
+INSERT INTO targets (book, bar_end_at, version, instrument_id, weight_ppm, qty_e6, ref_price_e4, has_opinion)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_contribution
+INSERT INTO target_contributions (book, bar_end_at, version, strategy, instrument_id, qty_e6)
+VALUES (%s, %s, %s, %s, %s, %s)
+
+-- name: add_risk_event
+INSERT INTO risk_events (book, bar_end_at, version, event_no, rule, instrument_id, before_value, after_value, detail)
+SELECT %(book)s, %(bar_end)s, %(version)s, coalesce(max(event_no), 0) + 1, %(rule)s, %(instrument)s, %(before)s,
+       %(after)s, %(detail)s
+FROM risk_events WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND version = %(version)s
+
+-- name: add_snapshot
+INSERT INTO risk_snapshots (book, bar_end_at, version, gross_ppm, turnover_ppm, daily_return_ppm, drawdown_ppm,
+                            trading_state)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: targets
+SELECT instrument_id, qty_e6, ref_price_e4, has_opinion FROM targets WHERE book = %s AND bar_end_at = %s AND version = %s
+
+-- name: add_intent
+INSERT INTO intents (client_order_id, book, account, bar_end_at, version, instrument_id, epoch, line_no, order_qty_e6,
+    order_type, time_in_force, remainder, ref_price_e4, split_num, split_den, next_bar_end_at, reason)
+VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s, %(epoch)s, %(line)s, %(qty)s, %(type)s,
+        %(tif)s, %(remainder)s, %(ref)s, %(num)s, %(den)s, %(next)s, %(reason)s)
+
+-- name: add_approval
+INSERT INTO approvals (book, bar_end_at, version, sheet_hash, verdict, actor, decided_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+
+-- name: approval
+SELECT sheet_hash, verdict FROM approvals WHERE book = %s AND bar_end_at = %s AND version = %s
+
+-- name: add_report
+INSERT INTO reports (book, bar_end_at, session_date, path, content_hash) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (book, bar_end_at) DO UPDATE SET path = excluded.path, content_hash = excluded.content_hash
+WHERE (reports.path, reports.content_hash) IS DISTINCT FROM (excluded.path, excluded.content_hash)

@@ -1,0 +1,80 @@
+"""What goes into a validation and what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRow:
+    """One raw bar under test (USD floats, NaN and nonsense included) with what its checks need.
+
+    dup_no is above 0 for a second line of the same bar. previous_close is the last selected close before it (USD, raw;
+    None: the first bar), expected_ratio what corporate actions since then explain (1.0: nothing; 0.5: a 2:1 split).
+    repeats counts how many bars before it in a row have the same OHLCV.
+    """
+
+    symbol: str
+    session_date: date
+    bar_end_at: datetime
+    dup_no: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    previous_close: float | None
+    expected_ratio: float
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCheck:
+    """The bars of one bar end, the symbols due there, and whether the calendar knows it."""
+
+    session_date: date
+    bar_end_at: datetime
+    is_session: bool
+    due: tuple[str, ...]
+    rows: tuple[CheckRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One row that failed one expectation."""
+
+    row: CheckRow
+    expectation: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionVerdict:
+    """What the suite says of one bar end. Failing rows are not counted as seen."""
+
+    check: SessionCheck
+    findings: tuple[Finding, ...]
+    members_due: int
+    members_seen: int
+    coverage_frac: float
+    missing: tuple[str, ...]
+    gate_open: bool
+    gate_reason: str
+    content_hash: str
+
+    @property
+    def failed_rows(self) -> set[CheckRow]:
+        return {f.row for f in self.findings}
+
+
+def content_hash(rows: Iterable[CheckRow], due: Iterable[str]) -> str:
+    """Return the sha256 of canonical rows (prices as text to 1e-4, NaN as 'nan') and of the members due."""
+    digest = hashlib.sha256("|".join(sorted(due)).encode())
+    lines = [f"{r.symbol},{r.bar_end_at.isoformat()},{r.dup_no},{r.open:.4f},{r.high:.4f},{r.low:.4f},{r.close:.4f},"
+             f"{r.volume:.0f},{r.expected_ratio:.9f}" for r in rows]
+    for line in sorted(lines):
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
