@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 
 from tradecore.config_source import Problem, YamlSource, config_error, nearest, problems_of
-from tradecore.config_values import ConfigModel, broken_rules
+from tradecore.config_values import ConfigModel
 from tradecore.errors import ConfigError
 
 # The same as units.MAX_BOOK_USD (a test compares them): units needs numpy, which DAG files do without
@@ -40,10 +40,6 @@ _CHANGE_ME = re.compile(r"^(?P<key>[A-Z][A-Z0-9_]*)=CHANGE_ME[ \t]*$", re.MULTIL
 _WATCHED_PREFIXES = ("TRADECORE_", "DB_")
 
 Http = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
-
-
-def _blank_is_none(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _url_list(value: object) -> object:
@@ -157,27 +153,6 @@ class Environment(ConfigModel):
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(check_database_url(value.get_secret_value()))
 
-    @model_validator(mode="after")
-    def _belong_together(self) -> Self:
-        broken: list[tuple[tuple[str | int, ...], object, str]] = []
-
-        def needs(given: str, *needed: str) -> None:
-            rule = f"is missing; it goes with {given.upper()}"
-            missing = [key for key in needed if getattr(self, given) and not getattr(self, key)]
-            broken.extend(((key,), None, rule) for key in missing)
-
-        if self.database_url is None:
-            needs("db_host", "db_name", "db_user")
-        needs("smtp_host", "smtp_from", "smtp_to")
-        needs("smtp_password", "smtp_user")
-        needs("telegram_bot_token", "telegram_chat_id")
-        needs("telegram_chat_id", "telegram_bot_token")
-        needs("alpaca_api_key", "alpaca_secret_key")
-        needs("alpaca_secret_key", "alpaca_api_key")
-        if broken:
-            raise broken_rules(broken)
-        return self
-
     def database_dsn(self) -> SecretStr | None:
         """Return DATABASE_URL, or the URL that the DB_ keys make, or None for the embedded database."""
         if self.database_url is not None or self.db_host is None:
@@ -195,6 +170,15 @@ class Environment(ConfigModel):
 
 
 KEYS = tuple(name.upper() for name in Environment.model_fields)
+_PARTNERS = {
+    "DB_HOST": ("DB_NAME", "DB_USER"),
+    "SMTP_HOST": ("SMTP_FROM", "SMTP_TO"),
+    "SMTP_PASSWORD": ("SMTP_USER",),
+    "TELEGRAM_BOT_TOKEN": ("TELEGRAM_CHAT_ID",),
+    "TELEGRAM_CHAT_ID": ("TELEGRAM_BOT_TOKEN",),
+    "ALPACA_API_KEY": ("ALPACA_SECRET_KEY",),
+    "ALPACA_SECRET_KEY": ("ALPACA_API_KEY",),
+}
 _SECRET_KEYS = frozenset(key for key in KEYS if _SECRET_NAME.search(key) or key == "APPRISE_URLS")
 
 
@@ -248,7 +232,7 @@ class EnvValues:
             for key in self.values
             if _SECRET_NAME.search(key) and (key in self.file_lines or key.startswith("AIRFLOW"))
         }
-        return tuple(self.values[key] for key in sorted(names) if self.values.get(key))
+        return tuple(value for key in sorted(names) if (value := self.values[key].strip()))
 
     def near_misses(self) -> tuple[str, ...]:
         """Return a warning for each unknown key that looks like a known one, or that has our prefix."""
@@ -256,16 +240,21 @@ class EnvValues:
         for key in sorted(self.values):
             if key in KEYS or not (key in self.file_lines or key.startswith(_WATCHED_PREFIXES)):
                 continue
-            near = (
-                None
-                if key.startswith(("AIRFLOW", "POSTGRES_", "COMPOSE_"))
-                else nearest(key, KEYS, cutoff=0.8)
-            )
+            near = _near_key(key)
             if near is not None:
                 found.append(str(self.problem(key, f"unknown key is ignored, did you mean {near!r}?")))
             elif key.startswith("TRADECORE_"):
                 found.append(str(self.problem(key, "unknown key is ignored")))
         return tuple(found)
+
+
+def _near_key(key: str) -> str | None:
+    """Return the known key that an unknown one was probably meant to be."""
+    if key.startswith("TRADECORE_"):  # the long prefix alone would make any two of ours alike
+        ours = [name.removeprefix("TRADECORE_") for name in KEYS if name.startswith("TRADECORE_")]
+        near = nearest(key.removeprefix("TRADECORE_"), ours, cutoff=0.6)
+        return near and f"TRADECORE_{near}"
+    return None if key.startswith(("AIRFLOW", "POSTGRES_", "COMPOSE_")) else nearest(key, KEYS, cutoff=0.8)
 
 
 def read_env_file(path: Path, name: str, environ: Mapping[str, str]) -> EnvValues:
@@ -313,11 +302,11 @@ def read_environment(env: EnvValues) -> tuple[Environment | None, list[Problem]]
             key == "DATABASE_URL" and any(is_placeholder(text) for text in _safe_url_secrets(env.values[key]))
         )
     ]
-    raw = {
-        key.lower(): env.values[key].strip()
-        for key in KEYS
-        if _blank_is_none(env.values.get(key)) is not None
-    }
+    raw = {key.lower(): text for key in KEYS if (text := env.values.get(key, "").strip())}
+    for given, needed in _PARTNERS.items():
+        if given.lower() in raw and not (given == "DB_HOST" and "database_url" in raw):
+            missing = [key for key in needed if key.lower() not in raw]
+            problems += [env.problem(key, f"is missing; it goes with {given}") for key in missing]
     try:
         return Environment.model_validate(raw), problems
     except ValidationError as error:

@@ -329,7 +329,7 @@ class Trading(ConfigModel):
             broken.append(
                 (
                     ("strategies",),
-                    f"{shares:g}",
+                    round(shares, 9),
                     "capital_share of the enabled strategies must sum to 1 or less",
                 )
             )

@@ -149,30 +149,31 @@ def read_yaml(path: Path, name: str) -> YamlSource:
     except yaml.YAMLError as error:
         raise config_error([Problem(source=name, rule=f"is not YAML: {error}")]) from error
     except ValueError as error:  # a scalar that looks like a date and is none (2000-02-31)
-        raise config_error([_bad_scalar(loader, node, name, error)]) from error
+        raise config_error([_bad_scalar(node, name, error)]) from error
     finally:
         loader.dispose()
 
 
-def _bad_scalar(loader: _Loader, node: yaml.Node | None, name: str, error: ValueError) -> Problem:
-    for scalar in _scalars(node):
+def _bad_scalar(node: yaml.Node | None, name: str, error: ValueError) -> Problem:
+    for path, scalar in _scalars(node, ()):
         try:
-            loader.construct_object(scalar)
+            _Loader("").construct_object(scalar)
         except ValueError:
-            return Problem(source=name, line=scalar.start_mark.line + 1, value=scalar.value, rule=str(error))
+            line = scalar.start_mark.line + 1
+            return Problem(source=name, line=line, path=dotted(path), value=scalar.value, rule=str(error))
     return Problem(source=name, rule=str(error))
 
 
-def _scalars(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+def _scalars(node: yaml.Node | None, path: PathParts) -> Iterator[tuple[PathParts, yaml.ScalarNode]]:
     if isinstance(node, yaml.ScalarNode):
-        yield node
+        yield path, node
     elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _scalars(item)
+        for index, item in enumerate(node.value):
+            yield from _scalars(item, (*path, index))
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield from _scalars(key)
-            yield from _scalars(value)
+            yield from _scalars(key, path)
+            yield from _scalars(value, (*path, str(key.value)))
 
 
 def _duplicates(

@@ -23,8 +23,8 @@ HIDDEN = "***"
 MIN_SECRET_CHARS = 4
 # Libraries that log much at INFO; under our own handler the root's level covers all others too.
 NOISY = (
-    "alembic", "apprise", "asyncio", "great_expectations", "httpx", "matplotlib", "numba", "peewee", "psycopg",
-    "requests", "sqlalchemy", "urllib3", "yfinance",
+    "alembic", "apprise", "asyncio", "great_expectations", "httpx", "matplotlib", "numba", "peewee",
+    "psycopg", "requests", "sqlalchemy", "urllib3", "yfinance",
 )  # fmt: skip
 
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s:/@?#\"']*):([^\s/@\"']+)@")
@@ -99,7 +99,7 @@ def configure(
 ) -> None:
     """Set logging up; a second call replaces the first.
 
-    Parameters: level of our own loggers (DEBUG, INFO, WARNING, ERROR); secrets in clear (`Settings.secrets()`);
+    Parameters: level of our own loggers (DEBUG, INFO, WARNING, ERROR); secrets, see `Settings.secrets`;
     own_handler, True: one handler on standard error (or `stream`), libraries at WARNING; False: in Airflow,
     whose handlers stay and get our records with the context as a prefix.
     Raises ValueError for an unknown level.

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError
 
 from tradecore import config_env
 from tradecore.config_env import Environment, EnvValues, is_placeholder, write_env
-from tradecore.config_models import Trading
+from tradecore.config_models import Execution, Risk, Trading
 from tradecore.config_source import (
     PathParts,
     Problem,
@@ -35,7 +35,9 @@ from tradecore.errors import ConfigError
 __all__ = [
     "AlertChannels",
     "Alpaca",
+    "Execution",
     "ParamsModel",
+    "Risk",
     "Settings",
     "Smtp",
     "Telegram",
