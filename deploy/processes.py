@@ -49,22 +49,24 @@ def boot_id() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
-def family(leaders: Iterable[int], mark: str = "") -> set[int]:
-    """Return the leaders, all that descend from them or share their session, and all that carry the mark.
+def family(leaders: Iterable[int]) -> set[int]:
+    """Return the leaders and all that descend from them or share their session, without the caller.
 
-    The mark is a NAME=value of the environment: it finds a child whose parent has died already.
+    A session's number stays taken while it has members: those of a dead leader are found as well.
     """
-    processes = table()
-    found = {pid for pid in leaders if pid in processes}
-    sessions = set(leaders)
+    processes, sessions = table(), set(leaders)
+    found = sessions & processes.keys()
     grown = True
     while grown:
         more = {p.pid for p in processes.values() if p.parent in found or p.session in sessions} - found
         found |= more
         grown = bool(more)
-    if mark:
-        found |= {pid for pid in processes if mark.encode() in _environment(pid)}
     return found - {os.getpid()}
+
+
+def marked(mark: str) -> set[int]:
+    """Return the processes that were started with NAME=value in their environment, without the caller."""
+    return {pid for pid in table() if mark.encode() in _environment(pid)} - {os.getpid()}
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ ROOT = project.ROOT
 RUN, LOGS = ROOT / ".local" / "run", ROOT / ".local" / "logs"
 BIN = Path(sys.executable).parent
 MARK = "NATIVE_STACK"
+# The watcher first: it shall raise no alert about the others. Tasks that still run report to the api-server.
 STOP_ORDER = ("watch", "scheduler", "dag-processor", "api-server")
 HEALTH_TIMEOUT_S = 180  # a Pi with an SD card needs a while to import Airflow three times at once
 TERM_PATIENCE_S = 30
@@ -60,19 +62,27 @@ def note(name: str, pid: int) -> None:
     (RUN / f"{name}.json").write_text(json.dumps(record))
 
 
-def running(name: str) -> int | None:
-    """Return the pid of a part that runs, else None."""
+def noted(name: str) -> tuple[int, processes.Process | None]:
+    """Return the pid that a part was started with in this boot (0: none), and the process if it lives."""
     try:
         record = json.loads((RUN / f"{name}.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
-        return None
+        return 0, None
     process = processes.look(record["pid"])
-    alive = process and process.started == record["started"] and record["boot"] == processes.boot_id()
-    return record["pid"] if alive else None
+    if record["boot"] != processes.boot_id() or (process and process.started != record["started"]):
+        return 0, None
+    return record["pid"], process
 
 
-def mark() -> str:
-    return f"{MARK}={ROOT}"
+def running(name: str) -> int | None:
+    """Return the pid of a part that runs, else None."""
+    pid, process = noted(name)
+    return pid if process else None
+
+
+def family(names: Iterable[str]) -> set[int]:
+    """Return the processes of these parts, also those that a killed part left behind in its session."""
+    return processes.family(pid for name in names if (pid := noted(name)[0]))
 
 
 # -- up
@@ -91,6 +101,7 @@ def up() -> int:
         if running(name) is not None:
             print(f"  {name}: runs already")
             continue
+        processes.end(family([name]), "SIGKILL", 5)  # what a killed part left behind
         with open_log(name) as log:
             child = subprocess.Popen(
                 command,
@@ -234,21 +245,20 @@ def show_end(name: str) -> None:
 def down() -> int:
     """Stop every part with all its children, then the embedded database."""
     leaders = {name: pid for name in STOP_ORDER if (pid := running(name)) is not None}
-    everyone = processes.family(leaders.values(), mark())
+    everyone = family(STOP_ORDER) | processes.marked(f"{MARK}={ROOT}")
     for name, pid in leaders.items():
-        print(f"  {name}: stopping pid {pid}", flush=True)
-        if name == "watch":  # first and alone: it shall not raise an alert about the others
-            processes.end({pid}, "SIGTERM", 5)
-    processes.end(set(leaders.values()), "SIGTERM", TERM_PATIENCE_S)
-    left = everyone | processes.family(leaders.values(), mark())
-    processes.end(left, "SIGTERM", 5)
-    processes.end(left, "SIGKILL", 5)
+        waits = f" (waits for its running tasks, up to {TERM_PATIENCE_S} s)" if name == "scheduler" else ""
+        print(f"  {name}: stopping pid {pid}{waits}", flush=True)
+        processes.end({pid}, "SIGTERM", TERM_PATIENCE_S)
+    everyone |= family(STOP_ORDER)
+    processes.end(everyone, "SIGTERM", 5)
+    processes.end(everyone, "SIGKILL", 5)
     for name in STOP_ORDER:
         (RUN / f"{name}.json").unlink(missing_ok=True)
     (RUN / "port").unlink(missing_ok=True)
     if embedded.stop(ROOT):
         print("  database: stopped")
-    print("Stopped." if leaders else "Nothing was running.")
+    print("Stopped." if everyone else "Nothing was running.")
     return 0
 
 
@@ -287,10 +297,7 @@ def logs() -> int:
 
 def sample() -> dict[str, dict[int, int]]:
     """Return PSS in KiB per part and pid; the tasks of a run belong to the scheduler."""
-    found = {}
-    for name in STOP_ORDER:
-        pid = running(name)
-        found[name] = {} if pid is None else {p: processes.pss_kb(p) for p in sorted(processes.family([pid]))}
+    found = {name: {p: processes.pss_kb(p) for p in sorted(family([name]))} for name in STOP_ORDER}
     database = embedded.status(ROOT)
     if database is not None:
         found["database"] = {p: processes.pss_kb(p) for p in sorted(processes.family([database]))}
