@@ -263,9 +263,12 @@ def test_migration_runs_as_compose_starts_it_and_again(image: Image, container: 
 
 def test_dags_of_the_image_parse_and_the_plugin_loads(image: Image, container: dict[str, str]) -> None:
     """After the migration, which the test above runs."""
+    parsed = image.execute(["airflow", "dags", "reserialize"], **container)
+    assert parsed.returncode == 0, parsed.stdout + parsed.stderr
     errors = image.execute(["airflow", "dags", "list-import-errors", "--output", "json"], **container)
     assert errors.returncode == 0, errors.stdout + errors.stderr
-    assert "trading_day" in image.execute(["airflow", "dags", "list", "--output", "json"], **container).stdout
+    dags = image.execute(["airflow", "dags", "list", "--output", "json"], **container)
+    assert "trading_day" in dags.stdout, dags.stdout + dags.stderr
     plugins = image.execute(["airflow", "plugins", "--output", "json"], **container)
     assert "tradecore" in plugins.stdout, plugins.stdout + plugins.stderr
 
