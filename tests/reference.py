@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, localcontext
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -150,6 +150,7 @@ class RefFill:
     notional: Decimal
     fee: Decimal
     allocated: list[Decimal]
+    remaining: Decimal  # of the order after this fill
 
 
 @dataclass(slots=True, kw_only=True)
@@ -234,9 +235,13 @@ def settle(book: RefBook, bar: RefBar, params: RefParams) -> tuple[list[RefFill]
     return fills, ended
 
 
-def split_allocations(
-    alloc: Sequence[Decimal], shares_after: Decimal, split: tuple[int, int]
-) -> list[Decimal]:
+def split_shares(shares: Decimal, split: tuple[int, int], step: Decimal) -> Decimal:
+    """Scale a quantity by a split, cut to the step; without a split nothing is cut."""
+    num, den = split
+    return shares if num == den else truncated(shares * num / den, step)
+
+
+def split_allocations(alloc: Sequence[Decimal], shares_after: Decimal, split: tuple[int, int]) -> list[Decimal]:
     """Scale what each strategy holds; the difference to the position is the first holders'."""
     after = [floored(a * split[0] / split[1], SHARE) for a in alloc]
     missing = shares_after - sum(after, ZERO)
@@ -294,7 +299,7 @@ def _rescale(order: RefOrder, quote: RefQuote) -> None:
 def _dividend(book: RefBook, i: int, quote: RefQuote, day: int) -> None:
     amount = rounded(book.shares[i] * quote.dividend)
     due = book.receivables[i]
-    if amount != 0:
+    if book.shares[i] != 0 and quote.dividend != 0:
         book.dividends += amount
         if quote.pay_day is not None and quote.pay_day > day:
             due[quote.pay_day] = due.get(quote.pay_day, ZERO) + amount
@@ -320,7 +325,7 @@ def fee(shares: Decimal, notional: Decimal, params: RefParams) -> Decimal:
 
 
 def affordable(cash: Decimal, price: Decimal, wanted: Decimal, step: Decimal, params: RefParams) -> Decimal:
-    """Return the largest multiple of the step, up to `wanted`, whose notional and fee are within cash."""
+    """Return the largest multiple of the step, up to `wanted`, that cash pays with its fee."""
 
     def fits(steps: int) -> bool:
         notional = rounded(steps * step * price)
@@ -333,9 +338,7 @@ def affordable(cash: Decimal, price: Decimal, wanted: Decimal, step: Decimal, pa
     return low * step
 
 
-def _fill(
-    book: RefBook, order: RefOrder, bar: RefBar, params: RefParams, taken: list[Decimal]
-) -> RefFill | None:
+def _fill(book: RefBook, order: RefOrder, bar: RefBar, params: RefParams, taken: list[Decimal]) -> RefFill | None:
     i, quote, buying = order.instrument, bar.quotes[order.instrument], order.remaining > 0
     wanted = abs(order.remaining)
     price = fill_price(quote, buying, params.slippage_bps)
@@ -358,7 +361,7 @@ def _fill(
 
     if order.remaining == 0:
         order.status = "FILLED"
-    elif cut_by_us and not buying:
+    elif not buying and quote.traded and (cut_by_us or book.shares[i] == 0):
         order.status = "CANCELED"
     elif params.remainder == "cancel":
         order.status = "CANCELED" if shares > 0 or cut_by_us else "EXPIRED"
@@ -396,7 +399,14 @@ def _book_fill(
         held[i] = now
     moved = [now - then for now, then in zip(after, before, strict=True)]
     return RefFill(
-        order=order, instrument=i, shares=signed, price=price, notional=notional, fee=paid, allocated=moved
+        order=order,
+        instrument=i,
+        shares=signed,
+        price=price,
+        notional=notional,
+        fee=paid,
+        allocated=moved,
+        remaining=order.remaining - signed,
     )
 
 
@@ -445,7 +455,6 @@ def allocate(alloc: Sequence[Decimal], wants: Sequence[Decimal], signed: Decimal
 
 
 def _breakers(book: RefBook, bar: RefBar, params: RefParams) -> None:
-    was = book.state
     if bar.last_of_session and book.state != ACTIVE:
         book.state_sessions += 1
         needed = params.reduce_lifts_after_sessions
@@ -466,14 +475,16 @@ def _breakers(book: RefBook, bar: RefBar, params: RefParams) -> None:
     if bar.person_state is not None and bar.person_state != book.state:
         _enter(book, bar.person_state)
 
-    for order in book.orders:
-        stopped = order.remaining > 0 if book.state == REDUCING and was != REDUCING else False
-        if order.status == "WORKING" and (stopped or book.state == HALTED):
-            order.status = "CANCELED"
-
 
 def _enter(book: RefBook, state: int) -> None:
-    """Enter a state, or restart its count; the high-water mark restarts when a halt is lifted."""
+    """Enter a state, or restart its count.
+
+    The high-water mark restarts when a halt is lifted. Orders are cancelled on entry, and stay so even where
+    a person undoes the change at the same bar.
+    """
+    for order in book.orders:
+        if state == HALTED or (state == REDUCING and book.state != REDUCING and order.remaining > 0):
+            order.status = "CANCELED" if order.status == "WORKING" else order.status
     if book.state == HALTED and state != HALTED:
         book.peak = book.equity
     book.state, book.state_sessions = state, 0
@@ -506,8 +517,8 @@ def decide(
     n, strategies = len(bar.quotes), range(len(params.capital_shares))
     ref = [rounded(book.mark[i] * den / num) for i, (num, den) in enumerate(next_split)]
     shares, alloc = [], [[ZERO] * n for _ in strategies]
-    for i, (num, den) in enumerate(next_split):
-        shares.append(truncated(book.shares[i] * num / den, bar.quotes[i].qty_step))
+    for i in range(n):
+        shares.append(split_shares(book.shares[i], next_split[i], bar.quotes[i].qty_step))
         for s, scaled in enumerate(split_allocations([a[i] for a in book.alloc], shares[i], next_split[i])):
             alloc[s][i] = scaled
 
@@ -608,9 +619,7 @@ def _limit_turnover(
 
 
 @exactly
-def plan(
-    book: RefBook, bar: RefBar, decision: RefDecision, params: RefParams
-) -> tuple[list[RefOrder], list[RefOrder]]:
+def plan(book: RefBook, bar: RefBar, decision: RefDecision, params: RefParams) -> tuple[list[RefOrder], list[RefOrder]]:
     """Add to the book the orders for the next bar; return them and the working ones that were cancelled."""
     planned: list[RefOrder] = []
     for i, ref in enumerate(decision.ref):
@@ -624,20 +633,19 @@ def plan(
     return planned, cancelled
 
 
-def _plan_one(
-    book: RefBook, bar: RefBar, decision: RefDecision, params: RefParams, i: int
-) -> RefOrder | None:
-    num, den = decision.split[i]
+def _plan_one(book: RefBook, bar: RefBar, decision: RefDecision, params: RefParams, i: int) -> RefOrder | None:
     held, ref = decision.shares[i], decision.ref[i]
     target = sum((row[i] for row in decision.wants), ZERO)
     working = [order for order in book.orders if order.instrument == i]
-    remaining = [truncated(order.remaining * num / den, bar.quotes[i].qty_step) for order in working]
-    delta = target - (held + sum(remaining, ZERO))
+    remaining = [split_shares(o.remaining, decision.split[i], bar.quotes[i].qty_step) for o in working]
+    step = bar.quotes[i].qty_step
+    # Allocations may lie between two steps after a split; an order never does.
+    delta = truncated(target - (held + sum(remaining, ZERO)), step)
     if delta * sum(remaining, ZERO) < 0:
         for order in working:
             order.status = "CANCELED"
         remaining = []
-        delta = target - held
+        delta = truncated(target - held, step)
     if book.state == REDUCING and delta > 0:
         return None
     if delta < 0:
@@ -700,7 +708,13 @@ def run(
             decision = decide(book, bar, params, decided, volatility[t], splits)
             planned, cancelled = plan(book, bar, decision, params)
         steps.append(
-            RefStep(book=quanta(book), fills=fills, ended=ended, planned=planned, cancelled=cancelled)
+            RefStep(
+                book=quanta(book),
+                fills=fills,
+                ended=ended,
+                planned=[replace(order) for order in planned],  # as planned: the book's own change with the bars
+                cancelled=cancelled,
+            )
         )
     return steps
 

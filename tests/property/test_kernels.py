@@ -1,0 +1,100 @@
+"""Single kernels against exact arithmetic and the reference, on all that fits the units, reachable or not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+import reference
+from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc
+from tradecore.execution._kernels import fill_price
+from tradecore.portfolio._kernels import allocate_fill, split_allocations
+
+EXAMPLES = settings(max_examples=300, deadline=None)
+MONEY_E4 = st.integers(0, 10**12)  # 100 million USD
+SHARES_E6 = st.integers(1, 10**15)  # a thousand million shares
+SPLIT = st.sampled_from(((2, 1), (3, 2), (7, 5), (1, 2), (1, 3), (1, 500), (11, 10)))
+
+
+@EXAMPLES
+@given(cost=MONEY_E4, one=SHARES_E6, other=SHARES_E6)
+def test_cost_of_a_part_of_a_lot_is_exact(cost: int, one: int, other: int):
+    """cost * part / quantity, where the product passes 2**63: a 100 000 USD lot of 20 000 shares does."""
+    part, shares = min(one, other), max(one, other)
+    exact = Fraction(cost * part, shares)
+    assert mul_div_floor(cost, part, shares) == floor(exact)
+    assert mul_div_round(cost, part, shares) == floor(exact + Fraction(1, 2))
+    assert mul_div_round(-cost, part, shares) == -floor(exact + Fraction(1, 2))
+    assert mul_div_trunc(-cost, part, shares) == -floor(exact)
+
+
+@EXAMPLES
+@given(shares=SHARES_E6, price=st.integers(1, 10**9))
+def test_notional_is_exact(shares: int, price: int):
+    assume(shares * price < 10**18)
+    assert mul_div_round(shares, price, 10**6) == floor(Fraction(shares * price, 10**6) + Fraction(1, 2))
+
+
+@EXAMPLES
+@given(
+    held=st.lists(st.integers(0, 30) | st.integers(0, 10**9), min_size=1, max_size=4),
+    split=SPLIT,
+    step=st.sampled_from((1, 1000, 10**6)),
+)
+@example(held=[1, 1], split=(1, 2), step=1)  # nothing is left of either, and yet of the position
+def test_split_of_allocations_sums_to_the_position(held: list[int], split: tuple[int, int], step: int):
+    total = sum(held) // step * step
+    held[-1] -= sum(held) - total
+    assume(held[-1] >= 0)
+    num, den = split
+    after = total * num // den // step * step
+    alloc = np.array([[0, q] for q in held], np.int64)
+    split_allocations(alloc, 1, after, num, den)
+    with_reference = reference.split_allocations([Decimal(q) / 10**6 for q in held], Decimal(after) / 10**6, split)
+    assert alloc[:, 1].tolist() == [int(q * 10**6) for q in with_reference]
+    assert alloc[:, 1].sum() == after
+    assert alloc.min() >= 0
+
+
+@EXAMPLES
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=4),
+    fill=st.integers(-80, 80).filter(bool),
+)
+def test_fill_is_allocated_as_the_reference_does(rows: list[tuple[int, int]], fill: int):
+    held, wants = [list(x) for x in zip(*rows, strict=True)]
+    fill = max(fill, -sum(held))
+    assume(fill)
+    alloc = np.array([[q] for q in held], np.int64)
+    allocate_fill(alloc, 0, np.array(wants, np.int64), fill)
+    ours = reference.allocate([Decimal(q) for q in held], [Decimal(q) for q in wants], Decimal(fill))
+    assert alloc[:, 0].tolist() == ours
+    assert alloc.sum() == sum(held) + fill
+    assert alloc.min() >= 0
+
+
+@EXAMPLES
+@given(
+    open_e4=st.integers(1, 10**8),
+    tick=st.sampled_from((1, 5, 100, 500)),
+    slippage_ppm=st.integers(0, 50_000),
+    buy=st.booleans(),
+)
+def test_fill_price_is_never_better_than_the_open(open_e4: int, tick: int, slippage_ppm: int, buy: bool):
+    price = fill_price(open_e4, tick, slippage_ppm, buy)
+    quote = reference.RefQuote(
+        open=Decimal(open_e4).scaleb(-4),
+        high=Decimal(1),
+        low=Decimal(1),
+        close=Decimal(1),
+        volume=1,
+        tick=Decimal(tick).scaleb(-4),
+    )
+    assert price == reference.e4(reference.fill_price(quote, buy, Decimal(slippage_ppm) / 100))
+    assert price % tick == 0
+    assert price >= open_e4 if buy else (price <= open_e4 or price == tick)
