@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from tradecore import config_env, settings
 from tradecore.config_models import Trading
 from tradecore.config_reference import reference
@@ -185,9 +186,7 @@ UNKNOWN_KEYS = [
 
 
 @pytest.mark.parametrize("text, line, path, near", UNKNOWN_KEYS)
-def test_unknown_key_names_its_line_and_the_nearest(
-    profile: Any, text: str, line: int, path: str, near: str
-) -> None:
+def test_unknown_key_names_its_line_and_the_nearest(profile: Any, text: str, line: int, path: str, near: str) -> None:
     found = [item for item in problems(profile(MINIMAL + text + "\n")) if f": {path}: " in item]
     assert found == [f"trading.yaml:{line}: {path}: unknown key, did you mean {near!r}?"]
 
@@ -241,9 +240,7 @@ def test_the_params_models_own_error_is_located(profile: Any) -> None:
     def refuses(kind: str) -> type[BaseModel] | None:
         raise ConfigError(f"no strategy is called {kind!r}")
 
-    with pytest.raises(
-        ConfigError, match=r"trading.yaml:5: strategies.ma_crossover = .*: no strategy is called"
-    ):
+    with pytest.raises(ConfigError, match=r"trading.yaml:5: strategies.ma_crossover = .*: no strategy is called"):
         settings.load({}, profile(MINIMAL), strategy_params=refuses)
 
 
@@ -318,11 +315,19 @@ UNIVERSES = [
     ("symbols: 5", 3, "universe.symbols = 5: must be a valid tuple"),
     ("symbols: []", 1, "must name at least one symbol"),
     ("members: [AAPL]", 3, "universe.members = ['AAPL']: must be a valid dictionary"),
-    ("members: {AAPL: {member_from: 2010-01-04, member_to: 2010-01-04}}", 3, "AAPL.member_to = 2010-01-04: must be after"),
-    ("members: {AAPL: {list_from: 2010-01-04, member_from: 2009-01-05}}", 3, "AAPL.member_from = 2009-01-05: must not be"),
+    (
+        "members: {AAPL: {member_from: 2010-01-04, member_to: 2010-01-04}}",
+        3,
+        "AAPL.member_to = 2010-01-04: must be after",
+    ),
+    (
+        "members: {AAPL: {list_from: 2010-01-04, member_from: 2009-01-05}}",
+        3,
+        "AAPL.member_from = 2009-01-05: must not be",
+    ),
     ("members: {AAPL: {tick_usd: 0.00001}}", 3, "AAPL.tick_usd = 1e-05: must have at most 4 decimal places"),
     ("members: {AAPL: {qty_step_shares: 0}}", 3, "AAPL.qty_step_shares = 0: must be greater than 0"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("text, line, rest", UNIVERSES)
@@ -366,11 +371,20 @@ BROKEN_FILES = [
     ("- a\n- b\n", "trading.yaml:1: must be a mapping of sections"),
     ("book:\n  name: sim\n\tx: 1\n", "trading.yaml:3: is not YAML: found character '\\t'"),
     ("book: {name: sim\n", "trading.yaml:2: is not YAML: expected ',' or '}'"),
-    (MINIMAL + "risk:\n  max_exposure: .5\n  max_exposure: .6\n", "trading.yaml:10: risk.max_exposure: stands twice (first on line 9)"),
-    (MINIMAL + "data:\n  last_session: 2013-02-30\n", "trading.yaml:9: data.last_session: 2013-02-30: day is out of range for month"),
+    (
+        MINIMAL + "risk:\n  max_exposure: .5\n  max_exposure: .6\n",
+        "trading.yaml:10: risk.max_exposure: stands twice (first on line 9)",
+    ),
+    (
+        MINIMAL + "data:\n  last_session: 2013-02-30\n",
+        "trading.yaml:9: data.last_session: 2013-02-30: day is out of range for month",
+    ),
     ("a: &a\n  b: *a\n", "trading.yaml:1: is not YAML: an anchor contains itself"),
-    ("book: !!python/object/apply:os.system ['true']\n", "trading.yaml:1: is not YAML: could not determine a constructor"),
-]  # fmt: skip
+    (
+        "book: !!python/object/apply:os.system ['true']\n",
+        "trading.yaml:1: is not YAML: could not determine a constructor",
+    ),
+]
 
 
 @pytest.mark.parametrize("text, start", BROKEN_FILES)
@@ -386,9 +400,7 @@ def test_file_that_cannot_be_read(profile: Any, tmp_path: Path) -> None:
 
 
 def test_unknown_profile_names_the_nearest() -> None:
-    assert only_problem("yaho") == (
-        "environment: TRADECORE_CONFIG = 'yaho': unknown profile, did you mean 'yahoo'?"
-    )
+    assert only_problem("yaho") == ("environment: TRADECORE_CONFIG = 'yaho': unknown profile, did you mean 'yahoo'?")
 
 
 def test_merge_keys_keep_their_lines(profile: Any) -> None:
@@ -493,7 +505,7 @@ def test_placeholder_inside_the_database_url_is_refused() -> None:
 
 
 def test_empty_values_count_as_not_set() -> None:
-    found = settings.load({key: " " for key in config_env.KEYS})
+    found = settings.load(dict.fromkeys(config_env.KEYS, " "))
     assert found == settings.load({})
     assert found.alerts == settings.AlertChannels()
 
@@ -521,13 +533,33 @@ def test_with_database_replaces_and_checks_it() -> None:
 
 
 CHANNELS = {
-    "SMTP_HOST": "mail", "SMTP_PORT": "465", "SMTP_SECURITY": "tls", "SMTP_USER": "me", "SMTP_PASSWORD": "smtp-pass",
-    "SMTP_FROM": "me@x.example", "SMTP_TO": "a@x.example, b@x.example", "SLACK_WEBHOOK_URL": "https://hooks.example/s3cret",
-    "TELEGRAM_BOT_TOKEN": "12:tele-token", "TELEGRAM_CHAT_ID": "-7", "APPRISE_URLS": "ntfy://u:apprise-pw@h/a,b, discord://id/tok",
-    "ALPHA_VANTAGE_API_KEY": "alpha-key", "ALPACA_API_KEY": "alpaca-id", "ALPACA_SECRET_KEY": "alpaca-secret",
+    "SMTP_HOST": "mail",
+    "SMTP_PORT": "465",
+    "SMTP_SECURITY": "tls",
+    "SMTP_USER": "me",
+    "SMTP_PASSWORD": "smtp-pass",
+    "SMTP_FROM": "me@x.example",
+    "SMTP_TO": "a@x.example, b@x.example",
+    "SLACK_WEBHOOK_URL": "https://hooks.example/s3cret",
+    "TELEGRAM_BOT_TOKEN": "12:tele-token",
+    "TELEGRAM_CHAT_ID": "-7",
+    "APPRISE_URLS": "ntfy://u:apprise-pw@h/a,b, discord://id/tok",
+    "ALPHA_VANTAGE_API_KEY": "alpha-key",
+    "ALPACA_API_KEY": "alpaca-id",
+    "ALPACA_SECRET_KEY": "alpaca-secret",
     "DATABASE_URL": "postgresql://u:db-pass%21@h:5432/d?sslpassword=ssl-pass",
-}  # fmt: skip
-SECRETS = ("smtp-pass", "s3cret", "tele-token", "apprise-pw", "alpha-key", "alpaca-id", "alpaca-secret", "db-pass", "ssl-pass")  # fmt: skip
+}
+SECRETS = (
+    "smtp-pass",
+    "s3cret",
+    "tele-token",
+    "apprise-pw",
+    "alpha-key",
+    "alpaca-id",
+    "alpaca-secret",
+    "db-pass",
+    "ssl-pass",
+)
 
 
 def test_alert_channels() -> None:
@@ -648,9 +680,7 @@ def test_write_env_generates_secrets_that_start_up_accepts(home: Path) -> None:
     assert stat.S_IMODE((home / ".env").stat().st_mode) == 0o600
     found = settings.load()
     assert (found.initial_cash_usd, found.paper_trading, found.demo_mode) == (Decimal(100_000), True, True)
-    values = dict(
-        row.split("=", 1) for row in (home / ".env").read_text().splitlines() if "=" in row and row[0] != "#"
-    )
+    values = dict(row.split("=", 1) for row in (home / ".env").read_text().splitlines() if "=" in row and row[0] != "#")
     assert all(values[key] in found.secrets() for key in generated)
     assert len({values[key] for key in generated}) == len(generated)
     assert len(values["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
@@ -668,7 +698,7 @@ def test_write_env_never_overwrites_unless_forced(tmp_path: Path) -> None:
     first = path.read_text()
     assert first.startswith("# DB_PASSWORD=CHANGE_ME\nDB_PASSWORD=")
     assert first.endswith("\nDB_HOST=\n")
-    with pytest.raises(ConfigError, match="exists and is kept.*--force"):
+    with pytest.raises(ConfigError, match=r"exists and is kept.*--force"):
         settings.write_env(path, template)
     assert path.read_text() == first
     settings.write_env(path, template, force=True)
@@ -678,9 +708,7 @@ def test_write_env_never_overwrites_unless_forced(tmp_path: Path) -> None:
 
 
 def test_every_key_of_the_template_is_known_or_airflows() -> None:
-    keys = [
-        row.split("=")[0] for row in (ROOT / ".env.example").read_text().splitlines() if row[:1].isupper()
-    ]
+    keys = [row.split("=")[0] for row in (ROOT / ".env.example").read_text().splitlines() if row[:1].isupper()]
     assert len(keys) > 20
     assert [key for key in keys if key not in config_env.KEYS and not key.startswith("AIRFLOW")] == []
 
@@ -733,9 +761,7 @@ def test_settings_hash_is_that_of_trading_and_ignores_the_environment() -> None:
 def test_located_adds_file_and_line_to_a_rooms_error() -> None:
     found = settings.load({}, "sample")
     line = next(
-        n
-        for n, row in enumerate(found.config_path.read_text().splitlines(), 1)
-        if row.strip().startswith("folder:")
+        n for n, row in enumerate(found.config_path.read_text().splitlines(), 1) if row.strip().startswith("folder:")
     )
     error = found.located(ConfigError("no folder", next_step="make it", location="data.options.folder"))
     assert str(error) == f"include/config/trading.yaml:{line}: no folder Next: make it"
