@@ -256,9 +256,10 @@ def down() -> int:
     for name in STOP_ORDER:
         (RUN / f"{name}.json").unlink(missing_ok=True)
     (RUN / "port").unlink(missing_ok=True)
-    if embedded.stop(ROOT):
+    had_database = embedded.stop(ROOT)
+    if had_database:
         print("  database: stopped")
-    print("Stopped." if everyone else "Nothing was running.")
+    print("Stopped." if everyone or had_database else "Nothing was running.")
     return 0
 
 
