@@ -65,8 +65,8 @@ class Environment(ConfigModel):
     )
     db_host: str | None = Field(None, description="Database host, or the folder of its socket.")
     db_port: int = Field(5432, ge=1, le=65_535, description="Database port.")
-    db_name: str | None = Field(None, description="Database name; needed with DB_HOST.")
-    db_user: str | None = Field(None, description="Database user; needed with DB_HOST.")
+    db_name: str = Field("tradecore", description="Database name.")
+    db_user: str = Field("tradecore", description="Database user.")
     db_password: SecretStr | None = Field(None, description="Database password.")
     initial_cash: Decimal = Field(
         Decimal(100_000),
@@ -85,44 +85,31 @@ class Environment(ConfigModel):
         min_length=1,
         description="Profile in include/config (sample, yahoo) or the path of a YAML file.",
     )
-    tradecore_home: Path | None = Field(
-        None, description="The project's folder; default: where the package lies."
-    )
-    tradecore_local_dir: Path | None = Field(
-        None, description="Folder of local state; default: .local in the project."
-    )
+    tradecore_home: Path | None = Field(None, description="The project's folder; default: where the package lies.")
+    tradecore_local_dir: Path | None = Field(None, description="Folder of local state; default: .local in the project.")
     tradecore_env_file: Path | None = Field(None, description="Another file in the place of .env.")
-    airflow_port: int = Field(
-        8080, ge=1, le=65_535, description="Port of Airflow's web interface on 127.0.0.1."
-    )
+    airflow_port: int = Field(8080, ge=1, le=65_535, description="Port of Airflow's web interface on 127.0.0.1.")
     airflow_base_url: Http | None = Field(
-        None, description="Airflow's address, for links in alerts; default: 127.0.0.1 at AIRFLOW_PORT."
+        None, description="Airflow's address for links in alerts; default: AIRFLOW__API__BASE_URL, else AIRFLOW_PORT."
     )
+    airflow__api__base_url: Http | None = Field(None, description="Airflow's own setting of its address.")
     yahoo_finance_enabled: bool = Field(False, description="Whether the yahoo feed may be used.")
-    yahoo_base_url: Http | None = Field(
-        None, description="Another address in the place of Yahoo's, for tests."
-    )
+    yahoo_base_url: Http | None = Field(None, description="Another address in the place of Yahoo's, for tests.")
     alpha_vantage_api_key: SecretStr | None = Field(None, description="Key of Alpha Vantage.")
     alpaca_api_key: SecretStr | None = Field(None, description="Alpaca key id; goes with ALPACA_SECRET_KEY.")
     alpaca_secret_key: SecretStr | None = Field(None, description="Alpaca secret key.")
     alert_console: bool = Field(True, description="Alerts on the console (standard error).")
     smtp_host: str | None = Field(None, description="Mail server; switches email alerts on.")
     smtp_port: int = Field(587, ge=1, le=65_535, description="Port of the mail server.")
-    smtp_security: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="Encryption to the mail server."
-    )
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="Encryption to the mail server.")
     smtp_user: str | None = Field(None, description="User at the mail server; goes with SMTP_PASSWORD.")
     smtp_password: SecretStr | None = Field(None, description="Password at the mail server.")
     smtp_from: str | None = Field(None, description="Sender's address; needed with SMTP_HOST.")
     smtp_to: Annotated[tuple[str, ...], BeforeValidator(_comma_list)] = Field(
         (), description="Recipients, separated by commas; needed with SMTP_HOST."
     )
-    slack_webhook_url: SecretStr | None = Field(
-        None, description="Slack incoming webhook; switches Slack on."
-    )
-    telegram_bot_token: SecretStr | None = Field(
-        None, description="Telegram bot token; goes with TELEGRAM_CHAT_ID."
-    )
+    slack_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook; switches Slack on.")
+    telegram_bot_token: SecretStr | None = Field(None, description="Telegram bot token; goes with TELEGRAM_CHAT_ID.")
     telegram_chat_id: str | None = Field(None, description="Telegram chat that gets the alerts.")
     telegram_base_url: Http = Field("https://api.telegram.org", description="Address of Telegram's bot API.")
     apprise_urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_url_list)] = Field(
@@ -157,21 +144,18 @@ class Environment(ConfigModel):
         """Return DATABASE_URL, or the URL that the DB_ keys make, or None for the embedded database."""
         if self.database_url is not None or self.db_host is None:
             return self.database_url
-        login = quote(self.db_user or "", safe="")
+        login = quote(self.db_user, safe="")
         if self.db_password is not None:
             login += ":" + quote(self.db_password.get_secret_value(), safe="")
-        name = quote(self.db_name or "", safe="")
+        name = quote(self.db_name, safe="")
         if self.db_host.startswith("/"):
-            return SecretStr(
-                f"postgresql://{login}@/{name}?host={quote(self.db_host, safe='')}&port={self.db_port}"
-            )
+            return SecretStr(f"postgresql://{login}@/{name}?host={quote(self.db_host, safe='')}&port={self.db_port}")
         host = f"[{self.db_host}]" if ":" in self.db_host else self.db_host
         return SecretStr(f"postgresql://{login}@{host}:{self.db_port}/{name}")
 
 
 KEYS = tuple(name.upper() for name in Environment.model_fields)
 _PARTNERS = {
-    "DB_HOST": ("DB_NAME", "DB_USER"),
     "SMTP_HOST": ("SMTP_FROM", "SMTP_TO"),
     "SMTP_PASSWORD": ("SMTP_USER",),
     "TELEGRAM_BOT_TOKEN": ("TELEGRAM_CHAT_ID",),
@@ -183,19 +167,21 @@ _SECRET_KEYS = frozenset(key for key in KEYS if _SECRET_NAME.search(key) or key 
 
 
 def check_database_url(url: str) -> str:
-    """Return the URL if psycopg and Airflow can use it. Raises ValueError, without the URL in its message."""
+    """Return the URL as psycopg takes it: postgresql:// without SQLAlchemy's driver suffix.
+
+    Raises ValueError, without the URL in its message, where it is no URL of a PostgreSQL database.
+    """
     try:
         parts = urlsplit(url)
-        port_is_odd = parts.port == 0
+        named = parts.port != 0 and parts.path.strip("/")
     except ValueError:
-        raise ValueError(
-            "must be a URL with a numeric port; percent-encode special characters of the password"
-        ) from None
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError("must begin with postgresql:// (no driver suffix such as +psycopg2)")
-    if port_is_odd or not parts.path.strip("/"):
+        rule = "must be a URL with a numeric port; percent-encode special characters of the password"
+        raise ValueError(rule) from None
+    if parts.scheme.split("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError("must begin with postgresql://; no other database is supported")
+    if not named:
         raise ValueError("must name the database: postgresql://user:password@host:port/name")
-    return url
+    return "postgresql" + url[url.index(":") :]
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
@@ -298,13 +284,11 @@ def read_environment(env: EnvValues) -> tuple[Environment | None, list[Problem]]
         )
         for key in sorted({*env.file_lines, *KEYS} & set(env.values))
         if is_placeholder(env.values[key])
-        or (
-            key == "DATABASE_URL" and any(is_placeholder(text) for text in _safe_url_secrets(env.values[key]))
-        )
+        or (key == "DATABASE_URL" and any(is_placeholder(text) for text in _safe_url_secrets(env.values[key])))
     ]
     raw = {key.lower(): text for key in KEYS if (text := env.values.get(key, "").strip())}
     for given, needed in _PARTNERS.items():
-        if given.lower() in raw and not (given == "DB_HOST" and "database_url" in raw):
+        if given.lower() in raw:
             missing = [key for key in needed if key.lower() not in raw]
             problems += [env.problem(key, f"is missing; it goes with {given}") for key in missing]
     try:
@@ -314,9 +298,7 @@ def read_environment(env: EnvValues) -> tuple[Environment | None, list[Problem]]
         for problem in problems_of(error, Environment, YamlSource()):
             key = problem.path.split("[")[0].upper()
             if key not in named:
-                problems.append(
-                    env.problem(key, problem.rule, None if key in _SECRET_KEYS else problem.value)
-                )
+                problems.append(env.problem(key, problem.rule, None if key in _SECRET_KEYS else problem.value))
         return None, problems
 
 
@@ -365,9 +347,7 @@ def write_env(path: Path, template: Path, *, force: bool = False) -> tuple[str, 
     text = _CHANGE_ME.sub(fill, template.read_text(encoding="utf-8"))
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
-    with os.fdopen(
-        os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-    ) as stream:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
         stream.write(text)
     if path.exists():
         path.replace(path.with_name(path.name + ".old"))

@@ -61,19 +61,11 @@ class BookConfig(ConfigModel):
 class Member(ConfigModel):
     """A name of the universe: since when listed, from when to when a member, tick and quantity step."""
 
-    member_from: date | None = Field(
-        None, description="First session as a member; null: since it was listed."
-    )
-    member_to: date | None = Field(
-        None, description="First session on which it no longer is one; null: open end."
-    )
+    member_from: date | None = Field(None, description="First session as a member; null: since it was listed.")
+    member_to: date | None = Field(None, description="First session on which it no longer is one; null: open end.")
     tick_usd: Tick = Field(Decimal("0.01"), description="Price step in USD, at most 4 decimal places.")
-    qty_step_shares: QtyStep = Field(
-        Decimal("1"), description="Quantity step in shares, at most 6 decimal places."
-    )
-    list_from: date | None = Field(
-        None, description="First session on which the symbol names this instrument."
-    )
+    qty_step_shares: QtyStep = Field(Decimal("1"), description="Quantity step in shares, at most 6 decimal places.")
+    list_from: date | None = Field(None, description="First session on which the symbol names this instrument.")
 
     @property
     def due_from(self) -> date | None:
@@ -82,21 +74,15 @@ class Member(ConfigModel):
 
     def is_due(self, on: date) -> bool:
         """Tell whether the name is a member on a session, so that its bar counts for coverage."""
-        return (self.due_from is None or on >= self.due_from) and (
-            self.member_to is None or on < self.member_to
-        )
+        return (self.due_from is None or on >= self.due_from) and (self.member_to is None or on < self.member_to)
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> Self:
         broken: list[tuple[PathParts, object, str]] = []
         if self.member_from and self.list_from and self.member_from < self.list_from:
-            broken.append(
-                (("member_from",), self.member_from, f"must not be before list_from ({self.list_from})")
-            )
+            broken.append((("member_from",), self.member_from, f"must not be before list_from ({self.list_from})"))
         if self.due_from and self.member_to and self.member_to <= self.due_from:
-            broken.append(
-                (("member_to",), self.member_to, f"must be after the first session ({self.due_from})")
-            )
+            broken.append((("member_to",), self.member_to, f"must be after the first session ({self.due_from})"))
         if broken:
             raise broken_rules(broken)
         return self
@@ -129,9 +115,7 @@ class Universe(ConfigModel):
         """Give names of the shorthand the defaults; what is wrong with them is reported where they stand."""
         if not isinstance(data, dict) or not isinstance(data.get("members") or {}, dict):
             return data
-        details = {
-            symbol: {} if member is None else member for symbol, member in (data.get("members") or {}).items()
-        }
+        details = {symbol: {} if member is None else member for symbol, member in (data.get("members") or {}).items()}
         plain = data.get("symbols")
         listed = list(plain) if isinstance(plain, list | tuple) else []
         names = [name for name in listed if is_symbol(name)]
@@ -177,12 +161,8 @@ class Data(ConfigModel):
 class Validation(ConfigModel):
     """When bars are good enough to decide on. The gate closes below the coverage and above `max_missing`."""
 
-    min_coverage: Fraction = Field(
-        0.95, ge=0, le=1, description="Least fraction of the members due with a good bar."
-    )
-    max_missing: Count = Field(
-        1, ge=0, le=10_000, description="Names that may be missing whatever the coverage."
-    )
+    min_coverage: Fraction = Field(0.95, ge=0, le=1, description="Least fraction of the members due with a good bar.")
+    max_missing: Count = Field(1, ge=0, le=10_000, description="Names that may be missing whatever the coverage.")
     max_jump_frac: Fraction = Field(
         0.4,
         gt=0,
@@ -212,46 +192,34 @@ class StrategyConfig(ConfigModel):
         "hold",
         description="If it fails: hold what it holds, flatten it, or stop the decision of the whole book.",
     )
-    params: dict[str, Any] = Field(
-        default_factory=dict, description="Its parameters, checked against its own model."
-    )
+    params: dict[str, Any] = Field(default_factory=dict, description="Its parameters, checked against its own model.")
 
 
 class Risk(ConfigModel):
     """Sizing and limits. Fractions are of the book's equity, whole parts per million."""
 
     max_position_size: Fraction = Field(0.15, gt=0, le=1, description="Largest weight of one name.")
-    max_exposure: Fraction = Field(
-        0.90, gt=0, le=1, description="Largest gross weight of all names together."
-    )
+    max_exposure: Fraction = Field(0.90, gt=0, le=1, description="Largest gross weight of all names together.")
     max_daily_loss: Fraction = Field(
         0.03,
         gt=0,
         lt=1,
         description="Loss against the previous session's equity that makes the book reduce-only.",
     )
-    max_drawdown: Fraction = Field(
-        0.15, gt=0, lt=1, description="Loss against the peak equity that halts the book."
-    )
+    max_drawdown: Fraction = Field(0.15, gt=0, lt=1, description="Loss against the peak equity that halts the book.")
     position_sizing_method: Literal["volatility_adjusted", "equal_weight"] = Field(
         "volatility_adjusted", description="How scores become weights."
     )
     target_volatility: Fraction = Field(
         0.20, gt=0, le=5, description="Yearly volatility at which a name gets its full weight."
     )
-    volatility_lookback_bars: Count = Field(
-        20, ge=2, le=1_000, description="Returns in the volatility estimate."
-    )
+    volatility_lookback_bars: Count = Field(20, ge=2, le=1_000, description="Returns in the volatility estimate.")
     max_turnover: Fraction = Field(1.0, gt=0, le=2, description="Largest traded notional of one decision.")
-    min_order_notional_usd: Usd = Field(
-        Decimal(100), description="Smaller orders are not sent, except to close."
-    )
+    min_order_notional_usd: Usd = Field(Decimal(100), description="Smaller orders are not sent, except to close.")
     rebalance_band_frac: Fraction = Field(
         0.01, ge=0, lt=1, description="Smaller changes of a name that is held are left alone."
     )
-    reduce_lifts_after_sessions: Count = Field(
-        1, ge=1, le=252, description="Sessions that reduce-only lasts."
-    )
+    reduce_lifts_after_sessions: Count = Field(1, ge=1, le=252, description="Sessions that reduce-only lasts.")
     halt_lifts_after_sessions: Count | None = Field(
         None, ge=1, le=2_520, description="Sessions that a halt lasts; null: until a person lifts it."
     )
@@ -264,24 +232,16 @@ class Execution(ConfigModel):
     commission_bps: Bps = Field(1, description="Commission on the notional, in 1/100 of a percent.")
     commission_per_share_usd: UsdPerShare = Field(Decimal(0), description="Commission per share, in USD.")
     commission_min_usd: Usd = Field(Decimal(0), description="Least commission of a fill, in USD.")
-    participation_frac: Fraction = Field(
-        0.10, gt=0, le=1, description="Largest part of a bar's volume that is ours."
-    )
+    participation_frac: Fraction = Field(0.10, gt=0, le=1, description="Largest part of a bar's volume that is ours.")
     remainder: Literal["cancel", "carry"] = Field("cancel", description="The rest of a partial fill.")
-    max_order_age_bars: Count = Field(
-        5, ge=1, le=1_000, description="Bars after which a carried order expires."
-    )
-    approval_required: bool = Field(
-        False, description="Whether a person approves the order sheet before it is sent."
-    )
+    max_order_age_bars: Count = Field(5, ge=1, le=1_000, description="Bars after which a carried order expires.")
+    approval_required: bool = Field(False, description="Whether a person approves the order sheet before it is sent.")
 
 
 class AlertRouting(ConfigModel):
     """When something that did not happen is an alert. Channels and their keys are in the environment."""
 
-    stale_after_sessions: Count = Field(
-        3, ge=1, le=252, description="Sessions without a bar of a name that is held."
-    )
+    stale_after_sessions: Count = Field(3, ge=1, le=252, description="Sessions without a bar of a name that is held.")
     late_after_minutes: Count = Field(
         60, ge=1, le=1_440, description="Minutes after its start time that a run is late."
     )
@@ -360,8 +320,7 @@ def _canonical(value: Any) -> Any:
         fields = type(value).model_fields
         kept = {name: getattr(value, name) for name, info in fields.items() if not info.exclude}
         return {
-            name: _pairs(item) if name in ("members", "strategies") else _canonical(item)
-            for name, item in kept.items()
+            name: _pairs(item) if name in ("members", "strategies") else _canonical(item) for name, item in kept.items()
         }
     if isinstance(value, dict):
         return {str(key): _canonical(value[key]) for key in sorted(value, key=str)}

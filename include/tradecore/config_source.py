@@ -104,19 +104,13 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in pairs
-        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:int")
-    ]
+    first: [(tag, pattern) for tag, pattern in pairs if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:int")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
 
 
 def read_yaml(path: Path, name: str) -> YamlSource:
@@ -133,9 +127,7 @@ def read_yaml(path: Path, name: str) -> YamlSource:
     try:
         node = loader.get_single_node()
         if node is None or not isinstance(node, yaml.MappingNode):
-            raise config_error(
-                [Problem(source=name, line=1, rule="must be a mapping of sections (`book:`, ...)")]
-            )
+            raise config_error([Problem(source=name, line=1, rule="must be a mapping of sections (`book:`, ...)")])
         twice = list(_duplicates(node, (), name))
         if twice:
             raise config_error(twice)
@@ -176,9 +168,7 @@ def _scalars(node: yaml.Node | None, path: PathParts) -> Iterator[tuple[PathPart
             yield from _scalars(value, (*path, str(key.value)))
 
 
-def _duplicates(
-    node: yaml.Node, path: PathParts, name: str, above: tuple[yaml.Node, ...] = ()
-) -> Iterator[Problem]:
+def _duplicates(node: yaml.Node, path: PathParts, name: str, above: tuple[yaml.Node, ...] = ()) -> Iterator[Problem]:
     """Yield every key that stands twice; before merge keys are resolved, which may repeat keys on purpose."""
     if any(node is parent for parent in above):
         raise yaml.constructor.ConstructorError(None, None, "an anchor contains itself", node.start_mark)
@@ -238,9 +228,7 @@ def rule_text(message: str) -> str:
     """Return pydantic's message as a rule ("Input should be ..." -> "must be ...")."""
     message = message.removeprefix("Value error, ")
     for kind in ("Input", "Decimal input", "String", "Tuple", "Dictionary", "Datetimes", "Keys"):
-        message = (
-            message.replace(f"{kind} should", "must", 1) if message.startswith(f"{kind} should") else message
-        )
+        message = message.replace(f"{kind} should", "must", 1) if message.startswith(f"{kind} should") else message
     return message
 
 

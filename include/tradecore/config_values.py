@@ -54,18 +54,14 @@ def symbol(value: object) -> object:
 def _timeframe(value: object) -> object:
     text = str(_text(value))
     if not _TIMEFRAME.match(text) or (text != "1d" and int(text[:-1]) > _SESSION_MINUTES):
-        raise PydanticCustomError(
-            "not_a_timeframe", "must be '1d', or 'Nm' with N from 1 to 390 minutes ('195m')"
-        )
+        raise PydanticCustomError("not_a_timeframe", "must be '1d', or 'Nm' with N from 1 to 390 minutes ('195m')")
     return text
 
 
 def _calendar(value: object) -> object:
     text = str(_text(value))
     if text != "XNYS" and not re.match(r"^/.*\.csv$", text):
-        raise PydanticCustomError(
-            "no_calendar", "must be 'XNYS', or the absolute path of a table of sessions (.csv)"
-        )
+        raise PydanticCustomError("no_calendar", "must be 'XNYS', or the absolute path of a table of sessions (.csv)")
     return text
 
 

@@ -167,9 +167,7 @@ class Settings(ConfigModel):
         line = self._source.line(path) if location else None
         if line is None:
             return error
-        return ConfigError(
-            f"{self._source.name}:{line}: {error.message}", next_step=error.next_step, **error.details
-        )
+        return ConfigError(f"{self._source.name}:{line}: {error.message}", next_step=error.next_step, **error.details)
 
 
 def load(
@@ -190,9 +188,7 @@ def load(
     environment, problems = config_env.read_environment(env)
     source, trading, config_path = YamlSource(), None, home
     try:
-        config_path = find_config(
-            str(config or env.values.get("TRADECORE_CONFIG", "").strip() or "sample"), home
-        )
+        config_path = find_config(str(config or env.values.get("TRADECORE_CONFIG", "").strip() or "sample"), home)
         source = read_yaml(config_path, _relative(config_path, home))
         trading = Trading.model_validate(source.data)
     except ConfigError as error:
@@ -216,11 +212,7 @@ def load(
 def _contradictions(env: Environment, trading: Trading, source: YamlSource) -> list[Problem]:
     """Return what the environment and trading.yaml do not agree on."""
     if trading.data.feed == "yahoo" and not env.yahoo_finance_enabled:
-        return [
-            source.problem(
-                ("data", "feed"), "is switched off; set YAHOO_FINANCE_ENABLED=true in .env", "yahoo"
-            )
-        ]
+        return [source.problem(("data", "feed"), "is switched off; set YAHOO_FINANCE_ENABLED=true in .env", "yahoo")]
     return []
 
 
@@ -230,17 +222,13 @@ def find_config(config: str, home: Path) -> Path:
         path = home / Path(config).expanduser()
         if path.is_file():
             return path.resolve()
-        raise config_error(
-            [Problem(source=config, rule="there is no such file (TRADECORE_CONFIG or --config)")]
-        )
+        raise config_error([Problem(source=config, rule="there is no such file (TRADECORE_CONFIG or --config)")])
     profiles = {"sample": CONFIG_DIR / "trading.yaml"}
     profiles |= {path.name.split(".")[1]: path for path in sorted(CONFIG_DIR.glob("trading.*.yaml"))}
     if config in profiles and profiles[config].is_file():
         return profiles[config]
     rule = unknown(config, list(profiles), "profile")
-    raise config_error(
-        [Problem(source="environment", path="TRADECORE_CONFIG", value=repr(config), rule=rule)]
-    )
+    raise config_error([Problem(source="environment", path="TRADECORE_CONFIG", value=repr(config), rule=rule)])
 
 
 def _environment(environ: Mapping[str, str] | None) -> EnvValues:
@@ -259,9 +247,7 @@ def _relative(path: Path, home: Path) -> str:
     return str(path.relative_to(home)) if path.is_relative_to(home) else str(path)
 
 
-def _settings(
-    env: Environment, trading: Trading, home: Path, config_path: Path, values: EnvValues
-) -> Settings:
+def _settings(env: Environment, trading: Trading, home: Path, config_path: Path, values: EnvValues) -> Settings:
     smtp = telegram = alpaca = None
     if env.smtp_host is not None:
         smtp = Smtp(
@@ -300,7 +286,9 @@ def _settings(
         yahoo_base_url=env.yahoo_base_url,
         alpha_vantage_api_key=env.alpha_vantage_api_key,
         alpaca=alpaca,
-        airflow_base_url=(env.airflow_base_url or f"http://127.0.0.1:{env.airflow_port}").rstrip("/"),
+        airflow_base_url=(
+            env.airflow_base_url or env.airflow__api__base_url or f"http://127.0.0.1:{env.airflow_port}"
+        ).rstrip("/"),
         trading=trading,
         warnings=values.near_misses(),
     )
@@ -360,9 +348,7 @@ def main(argv: list[str] | None = None) -> int:
     action.add_argument("--write-env", action="store_true", help="write .env from .env.example")
     action.add_argument("--reference", action="store_true", help="print docs/configuration.md")
     action.add_argument("--check", action="store_true", help="validate the configuration")
-    parser.add_argument(
-        "--force", action="store_true", help="overwrite .env; the old one is kept as .env.old"
-    )
+    parser.add_argument("--force", action="store_true", help="overwrite .env; the old one is kept as .env.old")
     args = parser.parse_args(argv)
     if args.reference:
         from tradecore.config_reference import reference
@@ -379,9 +365,7 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write(f".env written, generated: {', '.join(generated) or 'nothing'}.\n")
         else:
             found = load()
-            sys.stdout.write(
-                f"{_relative(found.config_path, found.home)}: fine ({found.config_hash()[:12]}).\n"
-            )
+            sys.stdout.write(f"{_relative(found.config_path, found.home)}: fine ({found.config_hash()[:12]}).\n")
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -445,17 +445,12 @@ BAD_ENVIRONMENTS = [
     ({"PAPER_TRADING": "maybe"}, "PAPER_TRADING = 'maybe': must be a valid boolean"),
     ({"LOG_LEVEL": "verbose"}, "LOG_LEVEL = 'VERBOSE': must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ({"DB_PORT": "70000"}, "DB_PORT = '70000': must be less than or equal to 65535"),
-    ({"DB_HOST": "db", "DB_USER": "u"}, "DB_NAME: is missing; it goes with DB_HOST"),
     ({"SMTP_HOST": "mail", "SMTP_TO": "a@b.example"}, "SMTP_FROM: is missing; it goes with SMTP_HOST"),
     ({"TELEGRAM_BOT_TOKEN": "t0ken"}, "TELEGRAM_CHAT_ID: is missing; it goes with TELEGRAM_BOT_TOKEN"),
     ({"TELEGRAM_CHAT_ID": "7"}, "TELEGRAM_BOT_TOKEN: is missing; it goes with TELEGRAM_CHAT_ID"),
     ({"ALPACA_API_KEY": "k"}, "ALPACA_SECRET_KEY: is missing; it goes with ALPACA_API_KEY"),
     ({"AIRFLOW_BASE_URL": "localhost:8080"}, "AIRFLOW_BASE_URL = 'localhost:8080': must match pattern"),
     ({"DATABASE_URL": "mysql://u:hidden-pw@h/d"}, "DATABASE_URL: must begin with postgresql://"),
-    (
-        {"DATABASE_URL": "postgresql+psycopg2://u:hidden-pw@h/d"},
-        "DATABASE_URL: must begin with postgresql://",
-    ),
     ({"DATABASE_URL": "postgresql://u:hidden-pw@h"}, "DATABASE_URL: must name the database"),
     (
         {"DATABASE_URL": "postgresql://u:hidden-pw/x@h:5432/d"},
@@ -521,6 +516,9 @@ def test_database_url_from_its_parts_encodes_what_a_url_must() -> None:
     )
     whole = "postgresql://a:b@c/d"
     assert settings.load({**parts, "DATABASE_URL": whole}).database_url == whole
+    assert settings.load({"DB_HOST": "db"}).database_url == "postgresql://tradecore@db:5432/tradecore"
+    for scheme in ("postgres", "postgresql+psycopg2"):
+        assert settings.load({"DATABASE_URL": f"{scheme}://a:b@c/d"}).database_url == whole
 
 
 def test_with_database_replaces_and_checks_it() -> None:
@@ -577,6 +575,8 @@ def test_alert_channels() -> None:
 
 def test_link_base_follows_airflows_port() -> None:
     assert settings.load({}).airflow_base_url == "http://127.0.0.1:8080"
+    stack = {"AIRFLOW_PORT": "9090", "AIRFLOW__API__BASE_URL": "http://127.0.0.1:8081"}
+    assert settings.load(stack).airflow_base_url == "http://127.0.0.1:8081"
     assert settings.load({"AIRFLOW_PORT": "9090"}).airflow_base_url == "http://127.0.0.1:9090"
     assert settings.load({"AIRFLOW_BASE_URL": "https://x.example/"}).airflow_base_url == "https://x.example"
 
