@@ -30,6 +30,7 @@ import timescaledb_server
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+ENTRYPOINT = (ROOT / "deploy" / "docker" / "entrypoint.sh").read_text()
 # The base image's directories: project and virtual environment.
 PROJECT, VENV = "/opt/airflow", "/home/airflow/.local"
 # The shell that the base image sets for RUN.
@@ -93,6 +94,7 @@ class Image:
                 source,
             ]
             listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+            listed = [name for name in listed if (ROOT / name).exists()]
             assert listed, f"COPY {source}: nothing of that name is in the repository"
             for name in listed:
                 within = Path(name).relative_to(source) if source.endswith("/") else Path(Path(name).name)
@@ -125,11 +127,7 @@ def base_image(root: Path) -> Image:
     return Image(
         root=root,
         environment={
-            **{
-                key: value
-                for key, value in os.environ.items()
-                if key in keep or key.startswith(("PIP_", "UV_"))
-            },
+            **{key: value for key, value in os.environ.items() if key in keep or key.startswith(("PIP_", "UV_"))},
             "PATH": f"{venv}/bin:{os.defpath}",
             "HOME": f"{root}/home/airflow",
             "TMPDIR": f"{root}/scratch",
@@ -198,9 +196,7 @@ def container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         "PGPORT": str(server.port),
         "DB_PORT": str(server.port),
     }
-    moved = {
-        key: value.replace("@db:5432/", f"@127.0.0.1:{server.port}/") for key, value in environment.items()
-    }
+    moved = {key: value.replace("@db:5432/", f"@127.0.0.1:{server.port}/") for key, value in environment.items()}
     return {**moved, **address}
 
 
@@ -224,9 +220,8 @@ def test_image_holds_the_code_and_none_of_its_secrets(image: Image) -> None:
 
 
 def test_entrypoint_names_the_kernel_cache_after_its_content(image: Image) -> None:
-    script = (ROOT / "deploy" / "docker" / "entrypoint.sh").read_text()
-    assert script.rstrip().endswith('exec /entrypoint "$@"'), "Airflow's own entrypoint does the rest"
-    done = image.execute(["/bin/sh", "-c", script.replace("exec /entrypoint", "exec"), "entrypoint", "env"])
+    assert ENTRYPOINT.rstrip().endswith('exec /entrypoint "$@"'), "Airflow's own entrypoint does the rest"
+    done = image.execute(["/bin/sh", "-c", ENTRYPOINT.replace("exec /entrypoint", "exec"), "entrypoint", "env"])
     values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert re.fullmatch(r".*/opt/airflow/\.local/numba-cache/[0-9a-f]{16}", values["NUMBA_CACHE_DIR"])
 
@@ -247,13 +242,10 @@ def test_migration_runs_as_compose_starts_it_and_again(image: Image, container: 
     ) as connection:
         schemas = dict(
             connection.execute(
-                "SELECT schemaname, count(*) FROM pg_tables"
-                " WHERE schemaname IN ('public', 'tradecore') GROUP BY 1"
+                "SELECT schemaname, count(*) FROM pg_tables WHERE schemaname IN ('public', 'tradecore') GROUP BY 1"
             ).fetchall()
         )
-        extension = connection.execute(
-            "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"
-        ).fetchone()
+        extension = connection.execute("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
     assert schemas["public"] > 40, "Airflow's tables"
     assert schemas["tradecore"] > 10, "ours"
     assert extension == (1,)
@@ -273,9 +265,7 @@ def test_dags_of_the_image_parse_and_the_plugin_loads(image: Image, container: d
     assert "tradecore" in plugins.stdout, plugins.stdout + plugins.stderr
 
 
-def test_health_check_tells_a_living_component_from_a_silent_one(
-    image: Image, container: dict[str, str]
-) -> None:
+def test_health_check_tells_a_living_component_from_a_silent_one(image: Image, container: dict[str, str]) -> None:
     """After the migration. The rows are those that a scheduler writes: its own are tested with the stack."""
     command = ["python", f"{PROJECT}/deploy/docker/health.py"]
     with psycopg.connect(
@@ -295,3 +285,18 @@ def test_health_check_tells_a_living_component_from_a_silent_one(
         assert image.execute([*command, "DagProcessorJob"], **container).returncode == 1
         connection.execute("UPDATE job SET latest_heartbeat = now() - INTERVAL '31 s'")
         assert image.execute([*command, "SchedulerJob"], **container).returncode == 1
+
+
+def test_a_session_runs_in_the_image(image: Image, container: dict[str, str]) -> None:
+    """After the migration: real sample data in the image, through Airflow, as far as the report on the volume."""
+    session = "2005-02-25"
+    opened = image.execute(["python", "-m", "tradecore", "init", "--before", session], **container)
+    assert opened.returncode == 0, opened.stdout + opened.stderr
+    entered = ["/bin/sh", "-c", ENTRYPOINT.replace("exec /entrypoint", "exec"), "entrypoint"]
+    done = image.execute([*entered, "airflow", "dags", "test", "trading_day", session], **container)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = image.execute(["python", "-m", "tradecore", "summary", session, "--json"], **container)
+    assert summary.returncode == 0, summary.stdout + summary.stderr
+    state = Path(image.place(PROJECT)) / ".local"
+    assert list((state / "reports").rglob("*.html"))
+    assert list((state / "numba-cache").rglob("*.nbi")), "kernels are kept on the volume"
