@@ -825,3 +825,31 @@ def test_loading_imports_no_numpy_and_no_vendor() -> None:
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("name", ["sample", "yahoo"])
+def test_profiles_fit_the_strategies_and_feeds_that_are_there(name: str) -> None:
+    from tradecore import feeds, sessions, strategies
+
+    found = settings.load(
+        {"YAHOO_FINANCE_ENABLED": "true"}, name, strategy_params=lambda kind: strategies.load(kind).params_model
+    )
+    assert found.trading.strategies["ma_crossover"].params["long_period"] == 50
+    assert found.trading.data.feed in feeds.FEEDS
+    assert sessions.calendar(found.trading.book.calendar).first_session < date(2000, 3, 1)
+    if name == "sample":
+        last = feeds.open_feed("csv", options=found.trading.data.options).last_session(found.trading.universe.symbols)
+        assert found.trading.data.last_session == last
+
+
+def test_typo_in_a_parameter_of_the_real_strategy(profile: Any) -> None:
+    from tradecore import strategies
+
+    with pytest.raises(
+        ConfigError, match=r"trading.yaml:7: .*\.params\.shrt_period: unknown key, did you mean 'short_"
+    ):
+        settings.load(
+            {},
+            profile(MINIMAL.replace("short_period", "shrt_period")),
+            strategy_params=lambda kind: strategies.load(kind).params_model,
+        )
