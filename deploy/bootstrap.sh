@@ -76,7 +76,7 @@ install() {
     [ "$1" = base ] || files="$files -r requirements-dev.txt"
     if [ "$1" = base ]; then lists=requirements.txt; else lists='requirements.txt requirements-dev.txt'; fi
     # shellcheck disable=SC2086 # several words on purpose
-    total=$(cat $lists | grep -c '^[A-Za-z0-9].*==')
+    total=$(cat $lists | grep -c '^[A-Za-z0-9].*==' || true)
     echo "Installing the pinned packages (about 700 MB on disk; log: .local/logs/bootstrap.log)"
     if [ -n "$uv" ]; then
         if [ -t 2 ]; then uv_says=/dev/stderr; else uv_says=$log; fi

@@ -33,7 +33,7 @@ wheels() {
     for platform in $platforms; do
         for python in $pythons; do
             "$uv" pip compile --quiet --no-deps --python-platform "$platform" --python-version "$python" \
-                --only-binary :all: requirements.txt requirements-dev.txt -o - >/dev/null ||
+                --only-binary :all: requirements.txt requirements-dev.txt >/dev/null ||
                 { echo "error: not every pin has a wheel for $platform, Python $python" >&2; exit 1; }
             echo "  $platform, Python $python: all $pins pins have a binary wheel"
         done
