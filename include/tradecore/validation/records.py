@@ -6,15 +6,38 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Protocol, SupportsFloat
+
+
+class Rules(Protocol):
+    """The limits of the suite: the `validation` section of the settings has them.
+
+    The gate closes when coverage is below min_coverage (a fraction) and more than max_missing members are
+    missing. A price further than max_jump_frac from the adjusted previous close fails, and so does the
+    last of stale_repeat_bars identical bars.
+    """
+
+    @property
+    def min_coverage(self) -> SupportsFloat: ...
+    @property
+    def max_missing(self) -> int: ...
+    @property
+    def max_jump_frac(self) -> SupportsFloat: ...
+    @property
+    def stale_repeat_bars(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRow:
     """One raw bar under test (USD floats, NaN and nonsense included) with what its checks need.
 
-    dup_no is above 0 for a second line of the same bar. previous_close is the last selected close before it (USD, raw;
-    None: the first bar), expected_ratio what corporate actions since then explain (1.0: nothing; 0.5: a 2:1 split).
-    repeats counts how many bars before it in a row have the same OHLCV.
+    dup_no is above 0 for a second line of the same bar. previous_close is the last close before it (USD, raw;
+    None: the first bar), expected_ratio what corporate actions since then explain (1.0: nothing; 0.5: a 2:1
+    split). repeats counts how many bars before it in a row have the same OHLCV.
+
+    calm_close and calm_ratio are the same for the last bar before it that was no jump itself, given where
+    that is another one: after a jump, a bar may agree with either side. So a bad tick fails alone, and a
+    real move fails once and is confirmed by the bar after it.
     """
 
     symbol: str
@@ -29,6 +52,8 @@ class CheckRow:
     previous_close: float | None
     expected_ratio: float
     repeats: int
+    calm_close: float | None = None
+    calm_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +69,7 @@ class SessionCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One row that failed one expectation."""
+    """One row that failed one expectation, such as 'expect_column_values_to_be_between:open'."""
 
     row: CheckRow
     expectation: str
@@ -67,14 +92,18 @@ class SessionVerdict:
 
     @property
     def failed_rows(self) -> set[CheckRow]:
-        return {f.row for f in self.findings}
+        """The rows with at least one finding."""
+        return {finding.row for finding in self.findings}
 
 
 def content_hash(rows: Iterable[CheckRow], due: Iterable[str]) -> str:
     """Return the sha256 of canonical rows (prices as text to 1e-4, NaN as 'nan') and of the members due."""
     digest = hashlib.sha256("|".join(sorted(due)).encode())
-    lines = [f"{r.symbol},{r.bar_end_at.isoformat()},{r.dup_no},{r.open:.4f},{r.high:.4f},{r.low:.4f},{r.close:.4f},"
-             f"{r.volume:.0f},{r.expected_ratio:.9f}" for r in rows]
+    lines = [
+        f"{r.symbol},{r.bar_end_at.isoformat()},{r.dup_no},{r.open:.4f},{r.high:.4f},{r.low:.4f},{r.close:.4f},"
+        f"{r.volume:.0f},{r.expected_ratio:.9f}"
+        for r in rows
+    ]
     for line in sorted(lines):
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
