@@ -178,11 +178,11 @@ class QuarantineLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventLine:
-    """What happened to the book at this bar: split, dividend, stale mark; `amount_usd` None if no money."""
+    """What happened to the book at this bar. `amount` is in the kind's own quanta, as the kernel logged it."""
 
     kind: str
     symbol: str
-    amount_usd: Decimal | None
+    amount: int
     detail: str
 
 
@@ -198,7 +198,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitLine:
-    """A limit that changed a target or dropped an order, in the rule's own unit."""
+    """A limit that changed a target or left out an order; the values are in the rule's own quanta."""
 
     rule: str
     symbol: str
@@ -255,7 +255,8 @@ class SessionReport:
     """Everything that the report of one bar of one book shows.
 
     `equity` runs from the opening to this session. `previous_*` is None at the first bar. `sheet` holds the
-    orders for the next bar, `worked` those that were due at this one and what became of them.
+    orders for the next bar, `worked` those that were due at this one and what became of them. `verdict`
+    is the approval's, '' while there is none.
     """
 
     book: str
@@ -290,6 +291,7 @@ class SessionReport:
     limit_events: tuple[LimitLine, ...]
     charts: tuple[NameChart, ...]
     hashes: Hashes
+    approval_required: bool
     verdict: str
 
     def __post_init__(self) -> None:

@@ -1,0 +1,58 @@
+"""The session report, put together: what storage reads, with the limits that are configured, as a page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import psycopg
+
+from tradecore.report_model import Limits, SessionReport
+from tradecore.settings import Settings
+from tradecore.storage import report_data
+
+
+def session_report(
+    settings: Settings, conn: psycopg.Connection, book: str, bar_end_at: datetime, *, submitted: bool = False
+) -> SessionReport:
+    """Read the report of a settled bar. Raises BookError when the book has no state of it."""
+    risk = settings.trading.risk
+    limits = Limits(
+        max_position_frac=_exact(risk.max_position_size),
+        max_exposure_frac=_exact(risk.max_exposure),
+        max_daily_loss_frac=_exact(risk.max_daily_loss),
+        max_drawdown_frac=_exact(risk.max_drawdown),
+        max_turnover_frac=_exact(risk.max_turnover),
+        stale_after_sessions=settings.trading.alerts.stale_after_sessions,
+    )
+    thresholds = {
+        name: float(strategy.params["confidence_threshold"])
+        for name, strategy in settings.trading.strategies.items()
+        if "confidence_threshold" in strategy.params
+    }
+    return report_data.load_session_report(
+        conn,
+        book,
+        bar_end_at,
+        limits=limits,
+        thresholds=thresholds,
+        approval_required=settings.trading.execution.approval_required,
+        submitted=submitted,
+    )
+
+
+def session_html(
+    settings: Settings, conn: psycopg.Connection, book: str, bar_end_at: datetime, *, submitted: bool = False
+) -> str:
+    """Return the report as one self-contained page; the same data give the same text.
+
+    `submitted` adds the addendum: what became of the sheet, its approval and the bar's outcome.
+    """
+    from tradecore.reports.session_report import render  # matplotlib: 60 MB that only this task needs
+
+    return render(session_report(settings, conn, book, bar_end_at, submitted=submitted))
+
+
+def _exact(frac: float) -> Decimal:
+    """Return a configured fraction as it was written: 0.15, not the binary number next to it."""
+    return Decimal(str(frac))

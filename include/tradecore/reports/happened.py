@@ -1,0 +1,59 @@
+"""Sentences for what the kernels logged: each kind has its own unit (docs/STEP.md, model.EVENT_NAMES). Pure."""
+
+from __future__ import annotations
+
+from tradecore.report_model import EventLine, LimitLine
+from tradecore.reports import formats
+from tradecore.units import WEIGHT_SCALE, from_quanta, shares, usd
+
+_MONEY = {
+    "dividend": "dividend of {}",
+    "dividend_paid_on_ex_date": "dividend of {}, booked as paid on the ex-date: the pay date is unknown",
+    "receivable_paid": "dividend of {} arrived",
+    "cash_in_lieu": "{} in cash for a fraction of a share",
+    "deposit": "deposit of {}",
+}
+_QUANTITY = {
+    "split": "split: {} shares now",
+    "cash_short": "order cut to {} shares: cash did not allow more",
+}
+_FRACTION_RULES = {
+    "name_cap": "position limit: {} asked for, {} allowed",
+    "gross_cap": "gross exposure limit: {} asked for, {} allowed",
+    "turnover_cap": "turnover limit: {} asked for, {} allowed",
+}
+_QUANTITY_RULES = {
+    "reduce_only": "no order for {} shares: the book only reduces",
+    "below_min_notional": "no order for {} shares: too small an amount",
+    "inside_band": "no order for {} shares: inside the rebalancing band",
+    "working_order_replaced": "the rest of an older order ({} shares) was replaced",
+    "no_opinion": "no opinion: {} shares are kept",
+}
+_TOLD_ELSEWHERE = ("state",)  # the state events say it, with actor and reason
+
+
+def event_text(line: EventLine) -> str:
+    """Return what happened in words; '' for what another part of the report tells."""
+    if line.kind in _TOLD_ELSEWHERE:
+        return ""
+    if line.kind in _MONEY:
+        return _MONEY[line.kind].format(formats.usd(usd(line.amount)))
+    if line.kind in _QUANTITY:
+        return _QUANTITY[line.kind].format(formats.shares(shares(line.amount)))
+    if line.kind == "stale_mark":
+        return f"no bar: the mark is {line.amount} bar{'s' if line.amount != 1 else ''} old"
+    return f"{formats.words(line.kind)} {line.detail}".strip()
+
+
+def limit_text(line: LimitLine) -> str:
+    """Return what a limit did in words."""
+    if line.rule in _FRACTION_RULES:
+        asked, allowed = (
+            formats.percent(from_quanta(value, WEIGHT_SCALE)) for value in (line.before_value, line.after_value)
+        )
+        return _FRACTION_RULES[line.rule].format(asked, allowed)
+    if line.rule in _QUANTITY_RULES:
+        return _QUANTITY_RULES[line.rule].format(formats.shares(shares(abs(line.before_value))))
+    if line.rule == "halted":
+        return "no orders: the book is halted"
+    return f"{formats.words(line.rule)} {line.detail}".strip()
