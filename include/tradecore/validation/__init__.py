@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tradecore.validation.history import check_rows
 from tradecore.validation.records import CheckRow, Finding, Rules, SessionCheck, SessionVerdict, content_hash
 
 # Raise it whenever a rule of the suite changes: what an older suite has judged is judged again.
@@ -20,6 +21,7 @@ __all__ = [
     "Rules",
     "SessionCheck",
     "SessionVerdict",
+    "check_rows",
     "content_hash",
     "suite_version",
     "validate",
