@@ -159,6 +159,10 @@ def _task_key(context: Mapping[str, Any], ti: Any, *, final: bool, try_number: i
 
 
 def _failed_tasks(ti: Any) -> list[str]:
+    from airflow.sdk.execution_time import task_runner
+
+    if not hasattr(task_runner, "SUPERVISOR_COMMS"):  # `airflow dags test` runs this without a supervisor to ask
+        return [ti.task_id]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
     return sorted(task_id for task_id, state in states.items() if state == "failed")
 

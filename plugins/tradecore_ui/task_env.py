@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CONNECTION_ID = "tradecore_db"
 SETTLED_BY = "settle.run"
+# Errors in a program or its data: the next try would fail in the same way, only later.
+MISTAKES = (ImportError, NameError, AttributeError, TypeError, LookupError, ValueError, ArithmeticError, AssertionError)
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,8 @@ def task_shell() -> Iterator[tuple[Context, Settings, psycopg.Connection[Any], d
         if error.retryable:
             raise
         raise AirflowFailException(str(error)) from error
+    except MISTAKES as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
 
 def run(stage: Callable[..., Any], *arguments: Any) -> Any:

@@ -21,7 +21,10 @@ PLUGIN_FILES = sorted((ROOT / "plugins").rglob("*.py"))
 HEAVY = ("numpy", "pandas", "numba", "psycopg", "great_expectations", "matplotlib", "exchange_calendars")
 PARSE_LIMIT_S = 0.3
 INTERPRETERS = 5
-STAGES = tuple("ingest validate turn settle gate signal risk plan report approve submit close".split())
+STAGES = (
+    "ingest", "validate", "turn", "settle", "gate", "signal", "risk", "plan", "report", "approve", "submit",
+    "close",
+)  # fmt: skip
 SESSION_DAGS = ("trading_day", "replay_day")
 
 READ = """
