@@ -12,6 +12,11 @@ import great_expectations.expectations as gxe
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 
 from tradecore.errors import MalformedData
 from tradecore.units import to_ns
@@ -66,9 +71,12 @@ def run(checks: Sequence[SessionCheck], rules: Rules) -> list[SessionVerdict]:
 
 def _validate(columns: Mapping[str, Any], expectations: list[Any]) -> list[Any]:
     """Run expectations over columns, in a context in memory that writes, draws and reports nothing."""
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        analytics_enabled=False,
+        progress_bars=ProgressBarsConfig(globally=False),
+    )
+    context = gx.get_context(mode="ephemeral", project_config=config)
     asset = context.data_sources.add_pandas("tradecore").add_dataframe_asset("bars")
     frame = pd.DataFrame(dict(columns))
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
