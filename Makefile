@@ -10,16 +10,19 @@ endif
 PYTEST_ARGS ?=
 SECONDS ?= 0
 RUN := deploy/run
-.PHONY: help demo test up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 demo: ## two sessions of real sample data through Airflow, with a summary and a report
 	@deploy/demo.sh
 
 test: ## all tests but the slow and the browser ones (PYTEST_ARGS="-k ledger -x" narrows them)
 	@deploy/test.sh $(PYTEST_ARGS)
+
+test-timescaledb: ## the tests that use a database, on TimescaleDB instead of plain PostgreSQL
+	@deploy/test.sh --timescaledb $(PYTEST_ARGS)
 
 up: venv ## start the stack in the background; prints URL and login
 	@$(RUN) python deploy/stack.py up

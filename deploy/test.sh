@@ -1,6 +1,15 @@
 #!/bin/sh
-# `make test`: everything but the slow and the browser tests. Arguments go to pytest.
+# deploy/test.sh [ARGS]                everything but the slow and the browser tests; ARGS go to pytest
+# deploy/test.sh --timescaledb [ARGS]  the tests that use a database once more, on TimescaleDB
+#                                      exit code 3, and a line that says why, if it cannot be had here
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 "$root/deploy/bootstrap.sh" dev
-exec "$root/deploy/run" python -m pytest -m "not slow and not browser" "$@"
+which="not slow and not browser"
+if [ "${1:-}" = --timescaledb ]; then
+    shift
+    DATABASE_URL=$("$root/.venv/bin/python" "$root/tests/timescaledb_server.py" start)
+    export DATABASE_URL
+    which="db and $which"
+fi
+exec "$root/deploy/run" python -m pytest -m "$which" "$@"
