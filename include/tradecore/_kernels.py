@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from numba import njit
 
+MAX = 2**63 - 1
+
+
+@njit(cache=True)
+def rest_mul_div(a, b, d):
+    """Return quotient and remainder of a * b / d for 0 <= a < d < 2**62, b >= 0, exact for any product."""
+    if b == 0 or a <= MAX // b:
+        return a * b // d, a * b % d
+    q = 0
+    r = 0
+    for bit in range(62, -1, -1):
+        q *= 2
+        r *= 2
+        if r >= d:
+            r -= d
+            q += 1
+        if (b >> bit) & 1:
+            r += a
+            if r >= d:
+                r -= d
+                q += 1
+    return q, r
+
 
 @njit(cache=True)
 def mul_div_floor(a, b, d):
-    """Return floor(a * b / d) for a >= 0, b >= 0, d > 0, exact while d * b and the result stay below 2**63."""
-    return (a // d) * b + ((a % d) * b) // d
+    """Return floor(a * b / d) for a, b >= 0, 0 < d < 2**62, exact while the result stays below 2**63."""
+    q, _ = rest_mul_div(a % d, b, d)
+    return (a // d) * b + q
 
 
 @njit(cache=True)
 def mul_div_round(a, b, d):
-    """Return a * b / d rounded half away from zero, for any sign of a; b >= 0, d > 0; same bounds as above."""
+    """Return a * b / d rounded half away from zero, for any sign of a; b >= 0; same bounds as above."""
     if a < 0:
         return -mul_div_round_abs(-a, b, d)
     return mul_div_round_abs(a, b, d)
@@ -22,8 +46,8 @@ def mul_div_round(a, b, d):
 @njit(cache=True)
 def mul_div_round_abs(a, b, d):
     """Return a * b / d rounded half up for a, b >= 0."""
-    rest = (a % d) * b
-    return (a // d) * b + (rest + d // 2) // d if d % 2 == 0 else (a // d) * b + (2 * rest + d) // (2 * d)
+    q, r = rest_mul_div(a % d, b, d)
+    return (a // d) * b + q + (1 if 2 * r >= d else 0)
 
 
 @njit(cache=True)

@@ -15,15 +15,15 @@ class Panel:
     """Raw bars of n instruments at T bar ends. Prices int64 1e-4 USD; rows that did not trade hold 0, factor NaN."""
 
     instruments: tuple[Instrument, ...]
-    bar_end_ns: Ints      # [T]
-    day: Ints             # [T] session label, days since 1970
-    open: Ints            # [T, n]
+    bar_end_ns: Ints  # [T]
+    day: Ints  # [T] session label, days since 1970
+    open: Ints  # [T, n]
     high: Ints
     low: Ints
     close: Ints
-    volume: Ints          # [T, n] shares
-    traded: Bools         # [T, n]
-    adj_factor: Floats    # [T, n] forward factor, 1 at the instrument's first bar; NaN where it did not trade
+    volume: Ints  # [T, n] shares
+    traded: Bools  # [T, n]
+    adj_factor: Floats  # [T, n] forward factor, 1 at the instrument's first bar; NaN where it did not trade
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -37,8 +37,9 @@ class Panel:
     def columns(self, index: list[int]) -> Panel:
         """Return the instruments at `index` as a panel (copies)."""
         cut = {name: np.ascontiguousarray(getattr(self, name)[:, index]) for name in _CELL_FIELDS}
-        return Panel(instruments=tuple(self.instruments[i] for i in index), bar_end_ns=self.bar_end_ns, day=self.day,
-                     **cut)
+        return Panel(
+            instruments=tuple(self.instruments[i] for i in index), bar_end_ns=self.bar_end_ns, day=self.day, **cut
+        )
 
 
 _CELL_FIELDS = ("open", "high", "low", "close", "volume", "traded", "adj_factor")
@@ -68,9 +69,15 @@ def adjusted(prices_e4: Ints, panel: Panel) -> Floats:
 
 def window(panel: Panel) -> Window:
     """Return a panel as a strategy sees it."""
-    return Window(symbols=panel.symbols, bar_end_ns=panel.bar_end_ns, open=adjusted(panel.open, panel),
-                  high=adjusted(panel.high, panel), low=adjusted(panel.low, panel), close=adjusted(panel.close, panel),
-                  volume=np.where(panel.traded, panel.volume, np.nan).astype(np.float64))
+    return Window(
+        symbols=panel.symbols,
+        bar_end_ns=panel.bar_end_ns,
+        open=adjusted(panel.open, panel),
+        high=adjusted(panel.high, panel),
+        low=adjusted(panel.low, panel),
+        close=adjusted(panel.close, panel),
+        volume=np.where(panel.traded, panel.volume, np.nan).astype(np.float64),
+    )
 
 
 def next_factor(previous: float, close_e4: int, ratio_num: int, ratio_den: int, dividend_e6: int) -> float:

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
     from tradecore.context import Context
 
-app = typer.Typer(name="tradecore", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="A trading day as one function: the stages of a session, one by one or together.")
+app = typer.Typer(
+    name="tradecore",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A trading day as one function: the stages of a session, one by one or together.",
+)
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 alert = typer.Typer(no_args_is_help=True, help="Alerts.")
 app.add_typer(db, name="db")
@@ -97,8 +102,11 @@ def connection(found: settings.Settings, *, migrated: bool = True) -> Iterator[p
             missing = migrate.pending(conn)
             conn.rollback()
             if missing:
-                raise ConfigError(f"the database lacks {len(missing)} migration(s): {', '.join(missing)}.",
-                                  next_step="python -m tradecore db upgrade", missing=missing)
+                raise ConfigError(
+                    f"the database lacks {len(missing)} migration(s): {', '.join(missing)}.",
+                    next_step="python -m tradecore db upgrade",
+                    missing=missing,
+                )
         yield conn
 
 
@@ -109,8 +117,9 @@ def _stage(name: str, day: str, book: str, as_json: bool, call: Callable[[Any, C
     found = load_settings()
     with connection(found) as conn:
         results = []
-        for ctx in pipeline.contexts(found, conn, book=book or found.trading.book.name, session_date=parse_day(day),
-                                     now=_now()):
+        for ctx in pipeline.contexts(
+            found, conn, book=book or found.trading.book.name, session_date=parse_day(day), now=_now()
+        ):
             with logs.bind(run="cli", session=day, stage=name):
                 results.append(call(pipeline, ctx))
     _show(results[0] if len(results) == 1 else results, as_json)
@@ -127,13 +136,21 @@ def db_upgrade(as_json: Json = False) -> None:
     with connection(load_settings(), migrated=False) as conn:
         applied = migrate.upgrade(conn)
         tsdb = migrate.has_timescaledb(conn)
-    _show({"applied": applied, "timescaledb": tsdb}, as_json,
-          f"applied: {', '.join(applied) or 'nothing, all is there'} ({'TimescaleDB' if tsdb else 'plain PostgreSQL'})")
+    _show(
+        {"applied": applied, "timescaledb": tsdb},
+        as_json,
+        f"applied: {', '.join(applied) or 'nothing, all is there'} ({'TimescaleDB' if tsdb else 'plain PostgreSQL'})",
+    )
 
 
 @app.command()
-def init(book: Book = "", before: Annotated[str, typer.Option(help="Open the book before this session; default: the "
-         "last session that has closed.")] = "", as_json: Json = False) -> None:
+def init(
+    book: Book = "",
+    before: Annotated[
+        str, typer.Option(help="Open the book before this session; default: the last session that has closed.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """Check configuration and keys, load the warm-up history, open the book. Sends nothing.
 
     Example: python -m tradecore init --before 2004-09-01
@@ -151,16 +168,29 @@ def init(book: Book = "", before: Annotated[str, typer.Option(help="Open the boo
             warm = calendar.previous_session(warm)
         due = [m.due_from for m in trading.universe.members.values() if m.due_from]
         warm = max(warm, min(due)) if len(due) == len(trading.universe.members) else warm
-        loaded = ingestion.load_history(found, conn, first=warm, last=calendar.previous_session(first), now=_now(),
-                                        progress=lambda text: typer.echo(f"  {text}", err=True))
+        loaded = ingestion.load_history(
+            found,
+            conn,
+            first=warm,
+            last=calendar.previous_session(first),
+            now=_now(),
+            progress=lambda text: typer.echo(f"  {text}", err=True),
+        )
         record = pipeline.open_book(found, conn, book=book or trading.book.name, before=first, now=_now())
-    _show({"book": record.book, "inception": str(record.inception_at), "history": loaded}, as_json,
-          f"book {record.book} is open since {record.inception_at:%Y-%m-%d}; its next session is {first}")
+    _show(
+        {"book": record.book, "inception": str(record.inception_at), "history": loaded},
+        as_json,
+        f"book {record.book} is open since {record.inception_at:%Y-%m-%d}; its next session is {first}",
+    )
 
 
 @app.command("load-history")
-def load_history(first: Day, last: Day, symbols: Annotated[str, typer.Option(help="Comma-separated; default: all "
-                 "members.")] = "", as_json: Json = False) -> None:
+def load_history(
+    first: Day,
+    last: Day,
+    symbols: Annotated[str, typer.Option(help="Comma-separated; default: all members.")] = "",
+    as_json: Json = False,
+) -> None:
     """Load and validate bars and corporate actions of a range of sessions.
 
     Example: python -m tradecore load-history 2000-03-01 2013-03-01
@@ -169,9 +199,15 @@ def load_history(first: Day, last: Day, symbols: Annotated[str, typer.Option(hel
 
     found = load_settings()
     with connection(found) as conn:
-        result = ingestion.load_history(found, conn, first=parse_day(first), last=parse_day(last), now=_now(),
-                                        symbols=symbols.split(",") if symbols else None,
-                                        progress=lambda text: typer.echo(f"  {text}", err=True))
+        result = ingestion.load_history(
+            found,
+            conn,
+            first=parse_day(first),
+            last=parse_day(last),
+            now=_now(),
+            symbols=symbols.split(",") if symbols else None,
+            progress=lambda text: typer.echo(f"  {text}", err=True),
+        )
     _show(result, as_json)
 
 
@@ -190,8 +226,9 @@ def run_session(day: Day, book: Book = "", as_json: Json = False) -> None:
             typer.echo(f"{stage:<22} " + "  ".join(f"{k}={v}" for k, v in result.items()))
 
     with connection(found) as conn, logs.bind(run="cli", session=day, stage="run-session"):
-        done = pipeline.run_session(found, conn, book=book or found.trading.book.name, session_date=parse_day(day),
-                                    now=_now(), say=say)
+        done = pipeline.run_session(
+            found, conn, book=book or found.trading.book.name, session_date=parse_day(day), now=_now(), say=say
+        )
     if as_json:
         _show(done, True)
 
@@ -211,18 +248,25 @@ def validate(day: Day, book: Book = "", as_json: Json = False) -> None:
 @app.command()
 def settle(day: Day, book: Book = "", as_json: Json = False) -> None:
     """Let a session's bar happen to the book. Example: tradecore settle 2005-02-28"""
-    _stage("settle", day, book, as_json, lambda p, ctx: p.turn(ctx) and p.settle(ctx) or p.settle(ctx))
+    _stage("settle", day, book, as_json, lambda p, ctx: (p.turn(ctx) and p.settle(ctx)) or p.settle(ctx))
 
 
 @app.command()
-def signal(day: Day, strategy: Annotated[str, typer.Option(help="One strategy; default: all.")] = "", book: Book = "",
-           as_json: Json = False) -> None:
+def signal(
+    day: Day,
+    strategy: Annotated[str, typer.Option(help="One strategy; default: all.")] = "",
+    book: Book = "",
+    as_json: Json = False,
+) -> None:
     """Score the strategies at a session's close. Example: tradecore signal 2005-02-28 --strategy ma_crossover"""
+
     def call(p: Any, ctx: Context) -> dict[str, object]:
         names = p.strategies(ctx)
         if strategy and strategy not in names:
-            raise ConfigError(f"strategy {strategy!r} is not enabled; enabled: {', '.join(names)}.",
-                              next_step="name one of these, or enable it in trading.yaml")
+            raise ConfigError(
+                f"strategy {strategy!r} is not enabled; enabled: {', '.join(names)}.",
+                next_step="name one of these, or enable it in trading.yaml",
+            )
         return {name: p.signal(ctx, name) for name in names if not strategy or name == strategy}
 
     _stage("signal", day, book, as_json, call)
@@ -314,8 +358,15 @@ def doctor(as_json: Json = False) -> None:
     from tradecore import views
 
     findings = views.doctor(_now())
-    _show(findings, as_json, "\n".join(f"{'ok ' if f['ok'] else 'BAD'} {f['what']:<14} {f['found']}"
-                                       + ("" if f["ok"] else f"\n    next: {f['next_step']}") for f in findings))
+    _show(
+        findings,
+        as_json,
+        "\n".join(
+            f"{'ok ' if f['ok'] else 'BAD'} {f['what']:<14} {f['found']}"
+            + ("" if f["ok"] else f"\n    next: {f['next_step']}")
+            for f in findings
+        ),
+    )
     if not all(f["ok"] for f in findings):
         raise SystemExit(EXIT_UNHEALTHY)
 
@@ -335,8 +386,9 @@ def summary(day: Day, book: Book = "", as_json: Json = False) -> None:
 
 
 @app.command()
-def watch(loop: Annotated[bool, typer.Option("--loop", help="Look every 30 s until stopped.")] = False,
-          as_json: Json = False) -> None:
+def watch(
+    loop: Annotated[bool, typer.Option("--loop", help="Look every 30 s until stopped.")] = False, as_json: Json = False
+) -> None:
     """Look for what nobody else would notice: a late session, a dead scheduler or database; deliver due alerts.
 
     Example, from cron: */5 * * * * cd PROJECT && .venv/bin/python -m tradecore watch
@@ -372,12 +424,15 @@ def alert_test(as_json: Json = False) -> None:
 
 
 @app.command("env")
-def write_env(force: Annotated[bool, typer.Option("--force", help="Overwrite; the old file is kept.")] = False,
-              as_json: Json = False) -> None:
+def write_env(
+    force: Annotated[bool, typer.Option("--force", help="Overwrite; the old file is kept.")] = False,
+    as_json: Json = False,
+) -> None:
     """Write .env from .env.example with generated secrets. Example: python -m tradecore env"""
     home = Path(__file__).resolve().parents[2]
     keys = settings.write_env(home / ".env", home / ".env.example", force=force)
-    _show({"written": str(home / ".env"), "generated": list(keys)}, as_json,
-          f"wrote {home / '.env'}; generated: {', '.join(keys) or 'nothing'}")
-
-
+    _show(
+        {"written": str(home / ".env"), "generated": list(keys)},
+        as_json,
+        f"wrote {home / '.env'}; generated: {', '.join(keys) or 'nothing'}",
+    )

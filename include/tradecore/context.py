@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 import psycopg
 
 from tradecore import operations
-from tradecore.errors import BookError, NotBuilt, OutOfOrder
+from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder
 from tradecore.feeds import open_feed
 from tradecore.feeds.base import Feed
 from tradecore.model import new_book
@@ -58,15 +58,29 @@ class Context:
 
     def set_status(self, status: str, outcome: str = "") -> None:
         """Move this bar's run on."""
-        self.conn.execute(books.SQL["set_run"], {"status": status, "outcome": outcome, "now": self.now,
-                                                 "book": self.book, "bar_end": self.bar_end_at})
+        self.conn.execute(
+            books.SQL["set_run"],
+            {"status": status, "outcome": outcome, "now": self.now, "book": self.book, "bar_end": self.bar_end_at},
+        )
 
-    def alert(self, *, kind: str, severity: str, stage: str, title: str, body: str, next_step: str, key: str = "") -> None:
+    def alert(
+        self, *, kind: str, severity: str, stage: str, title: str, body: str, next_step: str, key: str = ""
+    ) -> None:
         """Put an alert about this bar into the outbox, in the transaction of what it tells about."""
         operations.raise_alert(
-            self.settings, self.conn, severity=severity, kind=kind, stage=stage, title=title, body=body,
-            next_step=next_step, now=self.now, book=self.book, session_date=self.session_date,
-            dedup_key=f"{kind}:{self.book}:{self.bar_end_at:%Y%m%dT%H%M}:{key or stage}")
+            self.settings,
+            self.conn,
+            severity=severity,
+            kind=kind,
+            stage=stage,
+            title=title,
+            body=body,
+            next_step=next_step,
+            now=self.now,
+            book=self.book,
+            session_date=self.session_date,
+            dedup_key=f"{kind}:{self.book}:{self.bar_end_at:%Y%m%dT%H%M}:{key or stage}",
+        )
 
 
 def book_calendar(settings: Settings) -> Calendar:
@@ -77,35 +91,56 @@ def book_calendar(settings: Settings) -> Calendar:
 def feed_of(settings: Settings) -> Feed:
     """Open the configured feed; a relative folder in its options is below the project's."""
     options = dict(settings.trading.data.options)
-    if "dir" in options:
-        options["dir"] = str(settings.resolve(options["dir"]))
-    if settings.trading.data.feed == "yahoo" and settings.yahoo_base_url:
-        options.setdefault("base_url", settings.yahoo_base_url)
-    return open_feed(settings.trading.data.feed, options=options)
+    if "folder" in options:
+        options["folder"] = str(settings.resolve(options["folder"]))
+    if settings.trading.data.feed == "yahoo":
+        options.setdefault("cache_dir", str(settings.local_dir / "yahoo"))
+        if settings.yahoo_base_url:
+            options.setdefault("base_url", settings.yahoo_base_url)
+    try:
+        return open_feed(settings.trading.data.feed, options=options)
+    except ConfigError as error:
+        raise settings.located(error) from error
 
 
-def contexts(settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime
-             ) -> list[Context]:
+def contexts(
+    settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime
+) -> list[Context]:
     """Return a context for each bar of the session, in order. Raises NotASession, BookError."""
     day = book_calendar(settings)
     day.session(session_date)
     record = books.get(conn, book)
     conn.rollback()
     if (record.timeframe, record.source) != (settings.trading.book.timeframe, settings.trading.data.feed):
-        raise BookError(f"book {book!r} trades {record.timeframe} bars from {record.source}, the configuration says "
-                        f"{settings.trading.book.timeframe} from {settings.trading.data.feed}.",
-                        next_step="use the profile that the book was opened with (TRADECORE_CONFIG), or another book",
-                        book=book)
-    return [Context(settings=settings, conn=conn, record=record, calendar=day, session_date=session_date,
-                    bar_end_at=end, now=now) for end in day.bar_ends(session_date, record.timeframe)]
+        raise BookError(
+            f"book {book!r} trades {record.timeframe} bars from {record.source}, the configuration says "
+            f"{settings.trading.book.timeframe} from {settings.trading.data.feed}.",
+            next_step="use the profile that the book was opened with (TRADECORE_CONFIG), or another book",
+            book=book,
+        )
+    return [
+        Context(
+            settings=settings,
+            conn=conn,
+            record=record,
+            calendar=day,
+            session_date=session_date,
+            bar_end_at=end,
+            now=now,
+        )
+        for end in day.bar_ends(session_date, record.timeframe)
+    ]
 
 
 def context(settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime) -> Context:
     """Return the context of a session with one bar. Raises NotBuilt for a book with several bars a session."""
     found = contexts(settings, conn, book=book, session_date=session_date, now=now)
     if len(found) > 1:
-        raise NotBuilt(f"book {book!r} has {len(found)} bars a session; the DAGs run books with one.",
-                       next_step=f"run it through the CLI: python -m tradecore run-session {session_date}", book=book)
+        raise NotBuilt(
+            f"book {book!r} has {len(found)} bars a session; the DAGs run books with one.",
+            next_step=f"run it through the CLI: python -m tradecore run-session {session_date}",
+            book=book,
+        )
     return found[0]
 
 
@@ -120,18 +155,37 @@ def open_book(settings: Settings, conn: psycopg.Connection, *, book: str, before
             return known
         cash_e4 = to_quanta(settings.initial_cash_usd, MONEY_SCALE)
         account = trading.book.account if book == trading.book.name else book
-        conn.execute(books.SQL["add_book"], {
-            "book": book, "kind": "simulated", "account": account, "calendar": trading.book.calendar,
-            "currency": trading.book.currency, "timeframe": trading.book.timeframe, "source": trading.data.feed,
-            "universe": trading.universe.name, "inception_at": inception, "now": now})
+        conn.execute(
+            books.SQL["add_book"],
+            {
+                "book": book,
+                "kind": "simulated",
+                "account": account,
+                "calendar": trading.book.calendar,
+                "currency": trading.book.currency,
+                "timeframe": trading.book.timeframe,
+                "source": trading.data.feed,
+                "universe": trading.universe.name,
+                "inception_at": inception,
+                "now": now,
+            },
+        )
         conn.execute(books.SQL["add_cash"], (book, inception, "opening", cash_e4, "opening cash"))
         session = day.session_of(inception)
         conn.execute(books.SQL["start_run"], {"book": book, "bar_end": inception, "session": session, "now": now})
-        conn.execute(books.SQL["set_run"], {"status": "closed", "outcome": "opened", "now": now, "book": book,
-                                            "bar_end": inception})
-        books.save(conn, name=book, bar_end=inception, session=session, order_ids={},
-                   book=new_book(cash_e4=cash_e4, n_instruments=0, n_strategies=0, n_lots=0, n_orders=0),
-                   axes=Axes(instruments=(), strategies=()))
+        conn.execute(
+            books.SQL["set_run"],
+            {"status": "closed", "outcome": "opened", "now": now, "book": book, "bar_end": inception},
+        )
+        books.save(
+            conn,
+            name=book,
+            bar_end=inception,
+            session=session,
+            order_ids={},
+            book=new_book(cash_e4=cash_e4, n_instruments=0, n_strategies=0, n_lots=0, n_orders=0),
+            axes=Axes(instruments=(), strategies=()),
+        )
         record = books.get(conn, book)
     conn.commit()
     return record
@@ -157,22 +211,38 @@ def turn(ctx: Context) -> bool:
         return True
     if ctx.bar_end_at <= ctx.record.inception_at:
         ctx.conn.rollback()
-        raise OutOfOrder(f"session {ctx.session_date} lies at or before the inception of book {ctx.book!r} "
-                         f"({ctx.record.inception_at:%Y-%m-%d}).",
-                         next_step="choose a later session, or another book (replay_day takes any name)",
-                         book=ctx.book, session_date=ctx.session_date)
+        raise OutOfOrder(
+            f"session {ctx.session_date} lies at or before the inception of book {ctx.book!r} "
+            f"({ctx.record.inception_at:%Y-%m-%d}).",
+            next_step="choose a later session, or another book (replay_day takes any name)",
+            book=ctx.book,
+            session_date=ctx.session_date,
+        )
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         row = ctx.conn.execute(books.SQL["run"], (ctx.book, before)).fetchone()
         status = str(row[0]) if row else ""
         stuck = row is not None and ctx.now - row[2] > timedelta(seconds=ctx.settings.trading.book.decision_timeout_s)
         if status in ("settled", "decided") and stuck:
-            ctx.conn.execute(books.SQL["set_run"], {"status": "closed", "outcome": "no decision: abandoned",
-                                                    "now": ctx.now, "book": ctx.book, "bar_end": before})
-            ctx.alert(kind="abandoned", severity="error", stage="turn", key=f"{before:%Y%m%d%H%M}",
-                      title=f"The run before {ctx.session_date} stopped without a decision",
-                      body=f"It was {status} and has not moved for {ctx.settings.trading.book.decision_timeout_s} s; "
-                           "nothing was sent for it.",
-                      next_step="look at its failed task in Airflow")
+            ctx.conn.execute(
+                books.SQL["set_run"],
+                {
+                    "status": "closed",
+                    "outcome": "no decision: abandoned",
+                    "now": ctx.now,
+                    "book": ctx.book,
+                    "bar_end": before,
+                },
+            )
+            ctx.alert(
+                kind="abandoned",
+                severity="error",
+                stage="turn",
+                key=f"{before:%Y%m%d%H%M}",
+                title=f"The run before {ctx.session_date} stopped without a decision",
+                body=f"It was {status} and has not moved for {ctx.settings.trading.book.decision_timeout_s} s; "
+                "nothing was sent for it.",
+                next_step="look at its failed task in Airflow",
+            )
             status = "closed"
     ctx.conn.commit()
     return status == "closed"
@@ -184,13 +254,15 @@ def require_turn(ctx: Context) -> None:
         row = ctx.conn.execute(books.SQL["last_run"], (ctx.book,)).fetchone()
         last = f"{row[1]} ({row[2]})" if row else "none"
         upcoming = ctx.calendar.next_session(row[1]) if row else ctx.session_date
-        raise OutOfOrder(f"session {ctx.session_date} is not the next one of book {ctx.book!r}; its last is {last}.",
-                         next_step=f"run {upcoming} first: python -m tradecore run-session {upcoming} "
-                                   f"--book {ctx.book}", book=ctx.book, session_date=ctx.session_date)
+        raise OutOfOrder(
+            f"session {ctx.session_date} is not the next one of book {ctx.book!r}; its last is {last}.",
+            next_step=f"run {upcoming} first: python -m tradecore run-session {upcoming} --book {ctx.book}",
+            book=ctx.book,
+            session_date=ctx.session_date,
+        )
 
 
 def deliver_quietly(ctx: Context) -> None:
     """Try to deliver what is in the outbox; what fails stays there and is retried by `watch`."""
     ctx.conn.commit()
     operations.deliver(ctx.settings, ctx.conn, ctx.now)
-

@@ -10,6 +10,7 @@ import numpy as np
 
 from tradecore import market, provenance
 from tradecore.backtest import step
+from tradecore.bars import Panel
 from tradecore.context import Context
 from tradecore.errors import BookError
 from tradecore.model import (
@@ -38,6 +39,7 @@ from tradecore.settlement import load_bar
 from tradecore.storage import bars as stored
 from tradecore.storage import books, queries
 from tradecore.storage.books import Axes, LoadedBook
+from tradecore.validation import suite_version
 
 SQL = queries.load("decisions")
 PPM = 1_000_000
@@ -59,13 +61,19 @@ def bench(ctx: Context, *, with_planned: bool = False) -> Bench:
     """Load the book after this bar, and the bar, in the book's order of instruments and strategies."""
     rules = market.rules(ctx.settings)
     members = stored.read_universe(ctx.conn, ctx.record.universe)
-    axes = books.held_axes(ctx.conn, ctx.book, ctx.previous_bar_end,
-                           instruments=[m.instrument.instrument_id for m in members], strategies=[r.name for r in rules])
+    axes = books.held_axes(
+        ctx.conn,
+        ctx.book,
+        ctx.previous_bar_end,
+        instruments=[m.instrument.instrument_id for m in members],
+        strategies=[r.name for r in rules],
+    )
     loaded = books.load(ctx.conn, ctx.book, ctx.bar_end_at, axes, with_planned=with_planned)
     by_id = stored.instruments_by_id(ctx.conn, axes.instruments)
     bar, arrays = load_bar(ctx, axes)
-    return Bench(axes=axes, instruments=[by_id[i] for i in axes.instruments], loaded=loaded, bar=bar, arrays=arrays,
-                 rules=rules)
+    return Bench(
+        axes=axes, instruments=[by_id[i] for i in axes.instruments], loaded=loaded, bar=bar, arrays=arrays, rules=rules
+    )
 
 
 def newest(ctx: Context, bar_end: datetime | None = None) -> tuple[int, str, str | None] | None:
@@ -76,18 +84,23 @@ def newest(ctx: Context, bar_end: datetime | None = None) -> tuple[int, str, str
 
 def gate(ctx: Context) -> tuple[bool, str]:
     """Return whether the data gate of this bar is open, and why not."""
-    from tradecore.ingestion import SUITE_VERSION
-
-    verdict = stored.known_quality(ctx.conn, source=ctx.record.source, timeframe=ctx.record.timeframe,
-                                   bar_end=ctx.bar_end_at, universe=ctx.record.universe, suite=SUITE_VERSION)
+    verdict = stored.known_quality(
+        ctx.conn,
+        source=ctx.record.source,
+        timeframe=ctx.record.timeframe,
+        bar_end=ctx.bar_end_at,
+        universe=ctx.record.universe,
+        suite=suite_version(ctx.settings.trading.validation),
+    )
     return (verdict.gate_open, verdict.gate_reason) if verdict else (False, "the bar was not validated")
 
 
-def window_panel(ctx: Context, instruments: list[Instrument], rows: int) -> market.Panel:
+def window_panel(ctx: Context, instruments: list[Instrument], rows: int) -> Panel:
     """Return the last `rows` bars up to this one."""
     ends = market.bar_ends_until(ctx.calendar, ctx.bar_end_at, ctx.record.timeframe, rows)
-    return market.read_panel(ctx.conn, timeframe=ctx.record.timeframe, source=ctx.record.source,
-                             instruments=instruments, ends=ends)
+    return market.read_panel(
+        ctx.conn, timeframe=ctx.record.timeframe, source=ctx.record.source, instruments=instruments, ends=ends
+    )
 
 
 def decide(ctx: Context) -> dict[str, object]:
@@ -98,8 +111,14 @@ def decide(ctx: Context) -> dict[str, object]:
     missing = [r.name for r in at.rules if r.name not in {name for name, _, _ in runs}]
     if stopped or missing:
         reason = f"strategy {', '.join(stopped)} failed and says stop" if stopped else f"no signal of {missing}"
-        ctx.alert(kind="no_decision", severity="error", stage="risk", title="No decision", body=reason,
-                  next_step="correct the strategy, then clear the signal task")
+        ctx.alert(
+            kind="no_decision",
+            severity="error",
+            stage="risk",
+            title="No decision",
+            body=reason,
+            next_step="correct the strategy, then clear the signal task",
+        )
         return {"decision": "none", "reason": reason}
     lookback = max([r.lookback_bars for r in at.rules] + [ctx.settings.trading.risk.volatility_lookback_bars + 1])
     panel = window_panel(ctx, at.instruments, lookback)
@@ -111,16 +130,37 @@ def decide(ctx: Context) -> dict[str, object]:
     if last and last[1] == inputs:
         return {"decision": last[0], "already": True}
     if int(ctx.conn.execute(SQL["submitting"], ctx.key).fetchone()[0]):  # type: ignore[index]
-        raise BookError(f"the inputs of session {ctx.session_date} changed after its orders were sent.",
-                        next_step="leave it: the next session decides on the new data; `replay_day` shows the difference",
-                        book=ctx.book)
+        raise BookError(
+            f"the inputs of session {ctx.session_date} changed after its orders were sent.",
+            next_step="leave it: the next session decides on the new data; `replay_day` shows the difference",
+            book=ctx.book,
+        )
     capital = market.capital_of(at.rules, at.axes.strategies, at.instruments)
-    decision, journal = step.decide(at.loaded.book, scores, capital, market.volatility_now(panel, ctx.settings, ctx.calendar),
-                                    market.bar_row(at.bar, 0), market.bar_row(at.bar, 1), at.arrays, params)
+    decision, journal = step.decide(
+        at.loaded.book,
+        scores,
+        capital,
+        market.volatility_now(panel, ctx.settings, ctx.calendar),
+        market.bar_row(at.bar, 0),
+        market.bar_row(at.bar, 1),
+        at.arrays,
+        params,
+    )
     version = last[0] + 1 if last else 1
-    ctx.conn.execute(SQL["add"], {"book": ctx.book, "bar_end": ctx.bar_end_at, "version": version, "inputs": inputs,
-                                  "data": data, "config": config, "code": code, "state": at.loaded.state_hash,
-                                  "now": ctx.now})
+    ctx.conn.execute(
+        SQL["add"],
+        {
+            "book": ctx.book,
+            "bar_end": ctx.bar_end_at,
+            "version": version,
+            "inputs": inputs,
+            "data": data,
+            "config": config,
+            "code": code,
+            "state": at.loaded.state_hash,
+            "now": ctx.now,
+        },
+    )
     _void_earlier(ctx, version)
     _store_targets(ctx, version, at, decision)
     _store_events(ctx, version, journal, at.axes)
@@ -135,8 +175,11 @@ def _scores(ctx: Context, at: Bench) -> tuple[np.ndarray, list[tuple[str, bool, 
     """Return scores [S, n] and (strategy, ok, hash): a failed one has no opinion, or 0 where it says flatten."""
     scores = np.full((len(at.axes.strategies), len(at.axes.instruments)), np.nan)
     where = {i: k for k, i in enumerate(at.axes.instruments)}
-    runs = [(str(r[0]), bool(r[1]), str(r[3])) for r in ctx.conn.execute(SQL["strategy_runs"], ctx.key).fetchall()
-            if r[0] in {rule.name for rule in at.rules}]
+    runs = [
+        (str(r[0]), bool(r[1]), str(r[3]))
+        for r in ctx.conn.execute(SQL["strategy_runs"], ctx.key).fetchall()
+        if r[0] in {rule.name for rule in at.rules}
+    ]
     alive = {name for name, ok, _ in runs if ok}
     for strategy, instrument, score in ctx.conn.execute(SQL["signals"], ctx.key).fetchall():
         if strategy in alive and instrument in where:
@@ -151,8 +194,9 @@ def _void_earlier(ctx: Context, version: int) -> None:
     """A new version voids approvals and intents of the earlier ones."""
     ctx.conn.execute(SQL["void_approvals"], (*ctx.key, version))
     stale = [r[0] for r in ctx.conn.execute(SQL["open_intents_before"], (*ctx.key, version)).fetchall()]
-    books.add_order_events(ctx.conn, stale, "VOIDED", bar_end=ctx.bar_end_at, now=ctx.now,
-                           detail=f"replaced by version {version}")
+    books.add_order_events(
+        ctx.conn, stale, "VOIDED", bar_end=ctx.bar_end_at, now=ctx.now, detail=f"replaced by version {version}"
+    )
 
 
 def _store_targets(ctx: Context, version: int, at: Bench, decision: Decision) -> None:
@@ -160,28 +204,65 @@ def _store_targets(ctx: Context, version: int, at: Bench, decision: Decision) ->
     acct = at.loaded.book.acct
     equity = max(1, int(acct[EQUITY]))
     worth = [int(q) * int(r) // 1_000_000 for q, r in zip(decision.target, decision.ref, strict=True)]
-    moved = [abs(int(t) - int(q)) * int(r) // 1_000_000
-             for t, q, r in zip(decision.target, decision.qty, decision.ref, strict=True)]
+    moved = [
+        abs(int(t) - int(q)) * int(r) // 1_000_000
+        for t, q, r in zip(decision.target, decision.qty, decision.ref, strict=True)
+    ]
     with ctx.conn.cursor() as cur:
-        cur.executemany(SQL["add_target"], [
-            (*ctx.key, version, at.axes.instruments[i], w * PPM // equity, int(decision.target[i]), int(decision.ref[i]),
-             bool(decision.opinion[i])) for i, w in enumerate(worth)])
-        cur.executemany(SQL["add_contribution"], [
-            (*ctx.key, version, at.axes.strategies[s], at.axes.instruments[i], int(decision.contribution[s, i]))
-            for s, i in np.argwhere(decision.contribution != 0).tolist()])
+        cur.executemany(
+            SQL["add_target"],
+            [
+                (
+                    *ctx.key,
+                    version,
+                    at.axes.instruments[i],
+                    w * PPM // equity,
+                    int(decision.target[i]),
+                    int(decision.ref[i]),
+                    bool(decision.opinion[i]),
+                )
+                for i, w in enumerate(worth)
+            ],
+        )
+        cur.executemany(
+            SQL["add_contribution"],
+            [
+                (*ctx.key, version, at.axes.strategies[s], at.axes.instruments[i], int(decision.contribution[s, i]))
+                for s, i in np.argwhere(decision.contribution != 0).tolist()
+            ],
+        )
     before, peak = max(1, int(acct[PREV_SESSION_EQUITY])), max(1, int(acct[PEAK]))
-    ctx.conn.execute(SQL["add_snapshot"], (
-        *ctx.key, version, sum(worth) * PPM // equity, sum(moved) * PPM // equity,
-        (int(acct[EQUITY]) - before) * PPM // before, (peak - int(acct[EQUITY])) * PPM // peak, int(acct[STATE])))
+    ctx.conn.execute(
+        SQL["add_snapshot"],
+        (
+            *ctx.key,
+            version,
+            sum(worth) * PPM // equity,
+            sum(moved) * PPM // equity,
+            (int(acct[EQUITY]) - before) * PPM // before,
+            (peak - int(acct[EQUITY])) * PPM // peak,
+            int(acct[STATE]),
+        ),
+    )
 
 
 def _store_events(ctx: Context, version: int, journal: Journal, axes: Axes) -> None:
     """Write each limit that changed a target and each order that planning left out."""
     for kind, i, before, after, _ns in journal.events.tolist():
         if kind in DECISION_EVENTS:
-            ctx.conn.execute(SQL["add_risk_event"], {
-                "book": ctx.book, "bar_end": ctx.bar_end_at, "version": version, "rule": EVENT_NAMES[kind],
-                "instrument": axes.instruments[i] if i >= 0 else None, "before": before, "after": after, "detail": ""})
+            ctx.conn.execute(
+                SQL["add_risk_event"],
+                {
+                    "book": ctx.book,
+                    "bar_end": ctx.bar_end_at,
+                    "version": version,
+                    "rule": EVENT_NAMES[kind],
+                    "instrument": axes.instruments[i] if i >= 0 else None,
+                    "before": before,
+                    "after": after,
+                    "detail": "",
+                },
+            )
 
 
 def make_sheet(ctx: Context) -> dict[str, object]:
@@ -195,25 +276,32 @@ def make_sheet(ctx: Context) -> dict[str, object]:
     at = bench(ctx)
     decision = _load_decision(ctx, version, at)
     params = step.step_params(ctx.settings.trading.risk, ctx.settings.trading.execution)
-    _, journal = step.plan(at.loaded.book, decision, market.bar_row(at.bar, 0), market.bar_row(at.bar, 1), at.arrays,
-                           params)
+    _, journal = step.plan(
+        at.loaded.book, decision, market.bar_row(at.bar, 0), market.bar_row(at.bar, 1), at.arrays, params
+    )
     lines = []
     for row in journal.orders.tolist():
         lines.append(_add_intent(ctx, version, at, row))
-    books.add_order_events(ctx.conn, [line["id"] for line in lines], "PLANNED", bar_end=ctx.bar_end_at, now=ctx.now)
+    books.add_order_events(
+        ctx.conn, [str(line["id"]) for line in lines], "PLANNED", bar_end=ctx.bar_end_at, now=ctx.now
+    )
     for end in journal.ends.tolist():
         order_id = at.loaded.order_ids[end[0], end[2]]
-        books.add_order_events(ctx.conn, [order_id], "CANCELED", bar_end=ctx.bar_end_at, now=ctx.now,
-                               detail=EVENT_NAMES[EV_REPLACED])
+        books.add_order_events(
+            ctx.conn, [order_id], "CANCELED", bar_end=ctx.bar_end_at, now=ctx.now, detail=EVENT_NAMES[EV_REPLACED]
+        )
     _store_events(ctx, version, journal, at.axes)
     digest = provenance.hash_of(ctx.book, ctx.bar_end_at.isoformat(), version, lines)
-    ctx.conn.execute(SQL["set_sheet"], {"sheet": digest, "book": ctx.book, "bar_end": ctx.bar_end_at, "version": version})
+    ctx.conn.execute(
+        SQL["set_sheet"], {"sheet": digest, "book": ctx.book, "bar_end": ctx.bar_end_at, "version": version}
+    )
     return {"orders": len(lines), "version": version, "sheet": digest}
 
 
 def _count(ctx: Context, version: int) -> int:
-    row = ctx.conn.execute("SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND version = %s",
-                           (*ctx.key, version)).fetchone()
+    row = ctx.conn.execute(
+        "SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND version = %s", (*ctx.key, version)
+    ).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -234,23 +322,38 @@ def _load_decision(ctx: Context, version: int, at: Bench) -> Decision:
 
 def client_order_id(ctx: Context, instrument: int, epoch: int, *, leg: int = 0, child: int = 0) -> str:
     """Return the id of an intent: a hash of what it is for, with no clock, no chance and no try number in it."""
-    text = "|".join(str(x) for x in (ctx.book, ctx.record.account, ctx.bar_end_at.isoformat(), instrument, leg, child,
-                                     epoch))
+    text = "|".join(
+        str(x) for x in (ctx.book, ctx.record.account, ctx.bar_end_at.isoformat(), instrument, leg, child, epoch)
+    )
     return "tc-" + hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def _add_intent(ctx: Context, version: int, at: Bench, row: list[int]) -> dict[str, object]:
     """Write one line of the sheet; return its canonical record."""
     instrument = at.axes.instruments[row[O_INSTR]]
-    earlier = ctx.conn.execute("SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s",
-                               (*ctx.key, instrument)).fetchone()
+    earlier = ctx.conn.execute(
+        "SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s",
+        (*ctx.key, instrument),
+    ).fetchone()
     epoch = int(earlier[0]) if earlier else 0
     line: dict[str, object] = {
-        "id": client_order_id(ctx, instrument, epoch), "book": ctx.book, "account": ctx.record.account,
-        "bar_end": ctx.bar_end_at, "version": version, "instrument": instrument, "epoch": epoch, "line": row[O_LINE],
-        "qty": row[O_QTY], "type": ORDER_TYPES[0], "tif": TIMES_IN_FORCE[0],
-        "remainder": ctx.settings.trading.execution.remainder, "ref": row[O_REF], "num": row[O_SPLIT_NUM],
-        "den": row[O_SPLIT_DEN], "next": ctx.next_bar_end, "reason": "rebalance to target"}
+        "id": client_order_id(ctx, instrument, epoch),
+        "book": ctx.book,
+        "account": ctx.record.account,
+        "bar_end": ctx.bar_end_at,
+        "version": version,
+        "instrument": instrument,
+        "epoch": epoch,
+        "line": row[O_LINE],
+        "qty": row[O_QTY],
+        "type": ORDER_TYPES[0],
+        "tif": TIMES_IN_FORCE[0],
+        "remainder": ctx.settings.trading.execution.remainder,
+        "ref": row[O_REF],
+        "num": row[O_SPLIT_NUM],
+        "den": row[O_SPLIT_DEN],
+        "next": ctx.next_bar_end,
+        "reason": "rebalance to target",
+    }
     ctx.conn.execute(SQL["add_intent"], line)
     return line
-

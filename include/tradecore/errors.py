@@ -1,24 +1,24 @@
 """The exception tree. Each error says what, where, the value, the rule (message) and what to do next (next_step).
 
-    TradecoreError
-    ├── ConfigError            a setting is missing, unknown or impossible
-    ├── DatabaseError          no database, or one of another schema
-    │   ├── NoDatabase
-    │   └── SchemaTooNew
-    ├── FeedError              a vendor did not give what was asked for
-    │   ├── NoSuchSymbol       final: the vendor does not know the symbol
-    │   ├── NoDataYet          later: the session is not published yet
-    │   ├── Throttled          later: too many requests
-    │   ├── AuthFailed         final: key missing, wrong or without the entitlement
-    │   ├── VendorDown         later: no connection, timeout, 5xx
-    │   └── MalformedData      final: an answer or file that cannot be read
-    ├── SessionError
-    │   ├── NotASession        the date is no session of the calendar
-    │   └── OutOfOrder         only its next session moves a book
-    ├── BookError              a book that does not exist, exists already, or does not agree
-    ├── StrategyError          a strategy failed or returned what it may not
-    ├── NotBuilt               an order type or feature that a later release brings
-    └── DeliveryError          an alert could not be delivered
+TradecoreError
+├── ConfigError            a setting is missing, unknown or impossible
+├── DatabaseError          no database, or one of another schema
+│   ├── NoDatabase
+│   └── SchemaTooNew
+├── FeedError              a vendor did not give what was asked for
+│   ├── NoSuchSymbol       final: the vendor does not know the symbol
+│   ├── NoDataYet          later: the session is not published yet
+│   ├── Throttled          later: too many requests
+│   ├── AuthFailed         final: key missing, wrong or without the entitlement
+│   ├── VendorDown         later: no connection, timeout, 5xx
+│   └── MalformedData      final: an answer or file that cannot be read
+├── SessionError
+│   ├── NotASession        the date is no session of the calendar
+│   └── OutOfOrder         only its next session moves a book
+├── BookError              a book that does not exist, exists already, or does not agree
+├── StrategyError          a strategy failed or returned what it may not
+├── NotBuilt               an order type or feature that a later release brings
+└── DeliveryError          an alert could not be delivered
 """
 
 from __future__ import annotations

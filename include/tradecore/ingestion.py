@@ -19,19 +19,48 @@ from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
 from tradecore.storage.bars import Action, Member, Quality, VersionRow
-from tradecore.units import PRICE_SCALE, to_ns
-from tradecore.validation import SUITE_VERSION, CheckRow, SessionCheck, SessionVerdict, content_hash, validate
+from tradecore.units import PRICE_SCALE, from_day, to_ns
+from tradecore.validation import (
+    CheckRow,
+    SessionCheck,
+    SessionVerdict,
+    check_rows,
+    content_hash,
+    suite_version,
+    validate,
+)
 
-VERSION_DTYPE = np.dtype([("instrument_id", "i4"), ("bar_end_ns", "i8"), ("dup_no", "i2"), ("known_ns", "i8"),
-                          ("assumed", "?"), ("session_day", "i4"), ("open", "f8"), ("high", "f8"), ("low", "f8"),
-                          ("close", "f8"), ("volume", "f8")])
+VERSION_DTYPE = np.dtype(
+    [
+        ("instrument_id", "i4"),
+        ("bar_end_ns", "i8"),
+        ("dup_no", "i2"),
+        ("known_ns", "i8"),
+        ("assumed", "?"),
+        ("session_day", "i4"),
+        ("open", "f8"),
+        ("high", "f8"),
+        ("low", "f8"),
+        ("close", "f8"),
+        ("volume", "f8"),
+    ]
+)
 SESSIONS_A_BLOCK = 260
 Progress = Callable[[str], None]
 
 
-def ingest_range(settings: Settings, conn: psycopg.Connection, calendar: Calendar, *, first: date, last: date,
-                 actions_until: date, now: datetime, symbols: Sequence[str] | None = None,
-                 assumed: bool = False) -> dict[str, object]:
+def ingest_range(
+    settings: Settings,
+    conn: psycopg.Connection,
+    calendar: Calendar,
+    *,
+    first: date,
+    last: date,
+    actions_until: date,
+    now: datetime,
+    symbols: Sequence[str] | None = None,
+    assumed: bool = False,
+) -> dict[str, object]:
     """Fetch bars first..last and the actions up to actions_until; append what is new. Commits.
 
     assumed (a bulk load): known_at is the bar's end + publication lag, or an action's ex-date, not the clock.
@@ -50,18 +79,41 @@ def ingest_range(settings: Settings, conn: psycopg.Connection, calendar: Calenda
     lag_ns = trading.data.publication_lag_minutes * 60 * 1_000_000_000
     with conn.transaction():
         _quarantine_rejects(conn, settings, batch, now)
-        changed = stored.append_versions(conn, timeframe=trading.book.timeframe, source=trading.data.feed,
-                                         rows=_versions(batch, ids, to_ns(now), lag_ns if assumed else None))
-        new = stored.append_actions(conn, source=trading.data.feed, assumed=assumed, actions=[
-            Action(instrument_id=ids[a.symbol], ex_date=a.ex_date, kind=a.kind, ratio_num=a.ratio_num,
-                   ratio_den=a.ratio_den, dividend_e6=a.dividend_e6, pay_date=a.pay_date,
-                   known_at=_action_known_at(calendar, a.ex_date) if assumed else now) for a in actions])
+        changed = stored.append_versions(
+            conn,
+            timeframe=trading.book.timeframe,
+            source=trading.data.feed,
+            rows=_versions(batch, ids, to_ns(now), lag_ns if assumed else None),
+        )
+        new = stored.append_actions(
+            conn,
+            source=trading.data.feed,
+            assumed=assumed,
+            actions=[
+                Action(
+                    instrument_id=ids[a.symbol],
+                    ex_date=a.ex_date,
+                    kind=a.kind,
+                    ratio_num=a.ratio_num,
+                    ratio_den=a.ratio_den,
+                    dividend_e6=a.dividend_e6,
+                    pay_date=a.pay_date,
+                    known_at=_action_known_at(calendar, a.ex_date) if assumed else now,
+                )
+                for a in actions
+            ],
+        )
         for action in new:
             _refresh_after(conn, settings, calendar, action)
     conn.commit()
-    return {"versions": len(changed), "sessions": [str(d) for d in changed[-3:]], "actions": len(new),
-            "symbols": len(names), "rejects": len(batch.rejects),
-            "failures": [f"{f.symbol}: {f.error.message}" for f in batch.failures]}
+    return {
+        "versions": len(changed),
+        "sessions": [str(d) for d in changed[-3:]],
+        "actions": len(new),
+        "symbols": len(names),
+        "rejects": len(batch.rejects),
+        "failures": [f"{f.symbol}: {f.error.message}" for f in batch.failures],
+    }
 
 
 def _due(members: Sequence[Member], first: date, last: date, symbols: Sequence[str] | None) -> list[Member]:
@@ -69,23 +121,41 @@ def _due(members: Sequence[Member], first: date, last: date, symbols: Sequence[s
     known = {m.instrument.symbol for m in members}
     unknown = sorted(set(symbols or ()) - known)
     if unknown:
-        raise ConfigError(f"{', '.join(unknown)} is not in the universe: {', '.join(sorted(known))}.",
-                          next_step="add it to universe.members in trading.yaml", symbols=unknown)
-    return [m for m in members if m.member_from <= last and (m.member_to is None or first < m.member_to)
-            and (symbols is None or m.instrument.symbol in symbols)]
+        raise ConfigError(
+            f"{', '.join(unknown)} is not in the universe: {', '.join(sorted(known))}.",
+            next_step="add it to universe.members in trading.yaml",
+            symbols=unknown,
+        )
+    return [
+        m
+        for m in members
+        if m.member_from <= last
+        and (m.member_to is None or first < m.member_to)
+        and (symbols is None or m.instrument.symbol in symbols)
+    ]
 
 
 def _action_known_at(calendar: Calendar, ex_date: date) -> datetime:
     """A bulk-loaded action counts as known at the close before its ex-date."""
-    return calendar.session(calendar.previous_session(ex_date)).close_at if calendar.is_session(ex_date) else \
-        datetime.combine(ex_date, datetime.min.time(), tzinfo=calendar.session(calendar.last_session).close_at.tzinfo)
+    return (
+        calendar.session(calendar.previous_session(ex_date)).close_at
+        if calendar.is_session(ex_date)
+        else datetime.combine(
+            ex_date, datetime.min.time(), tzinfo=calendar.session(calendar.last_session).close_at.tzinfo
+        )
+    )
 
 
 def _refresh_after(conn: psycopg.Connection, settings: Settings, calendar: Calendar, action: Action) -> None:
     """An action learned after its bars were selected changes the factors behind it."""
     since = datetime.combine(action.ex_date, datetime.min.time(), tzinfo=action.known_at.tzinfo)
-    stored.refresh_factors(conn, timeframe=settings.trading.book.timeframe, source=settings.trading.data.feed,
-                           instrument=action.instrument_id, since=since)
+    stored.refresh_factors(
+        conn,
+        timeframe=settings.trading.book.timeframe,
+        source=settings.trading.data.feed,
+        instrument=action.instrument_id,
+        since=since,
+    )
 
 
 def _versions(batch: BarBatch, ids: dict[str, int], now_ns: int, lag_ns: int | None) -> np.ndarray:
@@ -111,10 +181,19 @@ def _versions(batch: BarBatch, ids: dict[str, int], now_ns: int, lag_ns: int | N
 def _quarantine_rejects(conn: psycopg.Connection, settings: Settings, batch: BarBatch, now: datetime) -> None:
     """Keep every line that is no bar, with the reason."""
     for reject in batch.rejects:
-        conn.execute(stored.SQL["add_quarantine"], {
-            "source": settings.trading.data.feed, "timeframe": settings.trading.book.timeframe, "symbol": reject.symbol,
-            "session": reject.session_date, "record": f"line {reject.line_no}: {reject.raw}"[:2000],
-            "expectation": "readable_record", "message": reject.reason, "now": now})
+        conn.execute(
+            stored.SQL["add_quarantine"],
+            {
+                "source": settings.trading.data.feed,
+                "timeframe": settings.trading.book.timeframe,
+                "symbol": reject.symbol,
+                "session": reject.session_date,
+                "record": f"line {reject.line_no}: {reject.raw}"[:2000],
+                "expectation": "readable_record",
+                "message": reject.reason,
+                "now": now,
+            },
+        )
 
 
 def look_back(ctx: Context) -> list[date]:
@@ -125,8 +204,9 @@ def look_back(ctx: Context) -> list[date]:
     return sessions[::-1]
 
 
-def validate_range(settings: Settings, conn: psycopg.Connection, calendar: Calendar, *, sessions: Sequence[date],
-                   now: datetime) -> dict[str, object]:
+def validate_range(
+    settings: Settings, conn: psycopg.Connection, calendar: Calendar, *, sessions: Sequence[date], now: datetime
+) -> dict[str, object]:
     """Validate each bar end whose newest content this suite has not judged; select what passed. Commits."""
     trading = settings.trading
     with conn.transaction():
@@ -145,89 +225,97 @@ def validate_range(settings: Settings, conn: psycopg.Connection, calendar: Calen
 
 def _judged(conn: psycopg.Connection, settings: Settings, check: SessionCheck) -> bool:
     """Tell whether this suite has judged exactly this content of the bar end."""
-    known = stored.known_quality(conn, source=settings.trading.data.feed, timeframe=settings.trading.book.timeframe,
-                                 bar_end=check.bar_end_at, universe=settings.trading.universe.name, suite=SUITE_VERSION)
+    known = stored.known_quality(
+        conn,
+        source=settings.trading.data.feed,
+        timeframe=settings.trading.book.timeframe,
+        bar_end=check.bar_end_at,
+        universe=settings.trading.universe.name,
+        suite=suite_version(settings.trading.validation),
+    )
     return known is not None and known.content_hash == content_hash(check.rows, check.due)
 
 
-def _checks(settings: Settings, conn: psycopg.Connection, calendar: Calendar, members: Sequence[Member],
-            sessions: Sequence[date]) -> list[SessionCheck]:
+def _checks(
+    settings: Settings,
+    conn: psycopg.Connection,
+    calendar: Calendar,
+    members: Sequence[Member],
+    sessions: Sequence[date],
+) -> list[SessionCheck]:
     """Gather the newest versions of the sessions' bars with what their checks need, one check per bar end."""
     trading, timeframe, source = settings.trading, settings.trading.book.timeframe, settings.trading.data.feed
     ends = [(d, e) for d in sessions for e in calendar.bar_ends(d, timeframe)]
     instruments = [m.instrument for m in members]
     ids = [i.instrument_id for i in instruments]
-    symbol = {i.instrument_id: i.symbol for i in instruments}
-    versions = stored.latest_versions(conn, timeframe=timeframe, source=source, instruments=ids,
-                                      bar_ends=[e for _, e in ends])
+    versions = stored.latest_versions(
+        conn, timeframe=timeframe, source=source, instruments=ids, bar_ends=[e for _, e in ends]
+    )
     repeats = trading.validation.stale_repeat_bars
-    before = market.bar_ends_until(calendar, calendar.previous_bar_end(ends[0][1], timeframe), timeframe,
-                                   max(1, repeats))
+    before = market.bar_ends_until(
+        calendar, calendar.previous_bar_end(ends[0][1], timeframe), timeframe, max(1, repeats)
+    )
     panel = market.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments, ends=before)
     actions = stored.read_actions(conn, source=source, instruments=ids, after=before[0][0], until=sessions[-1])
     rows: dict[datetime, list[CheckRow]] = defaultdict(list)
     for instrument in instruments:
         mine = [v for v in versions if v.instrument_id == instrument.instrument_id]
         theirs = [a for a in actions if a.instrument_id == instrument.instrument_id]
-        for row in _check_rows(instrument.symbol, mine, theirs, _history(panel, symbol, instrument.instrument_id)):
+        for row in check_rows(
+            instrument.symbol,
+            mine,
+            theirs,
+            _history(panel, instrument.instrument_id),
+            float(trading.validation.max_jump_frac),
+        ):
             rows[row.bar_end_at].append(row)
-    return [SessionCheck(session_date=d, bar_end_at=e, is_session=calendar.is_session(d), rows=tuple(rows[e]),
-                         due=tuple(m.instrument.symbol for m in members if m.due(d))) for d, e in ends]
+    return [
+        SessionCheck(
+            session_date=d,
+            bar_end_at=e,
+            is_session=calendar.is_session(d),
+            rows=tuple(rows[e]),
+            due=tuple(m.instrument.symbol for m in members if m.due(d)),
+        )
+        for d, e in ends
+    ]
 
 
-def _history(panel: Panel, symbol: dict[int, str], instrument: int) -> list[tuple[date, tuple[float, ...]]]:
+def _history(panel: Panel, instrument: int) -> list[tuple[date, tuple[float, ...]]]:
     """Return the selected bars of one instrument before the checks, oldest first, as (session, OHLCV in USD)."""
     column = [i.instrument_id for i in panel.instruments].index(instrument)
-    assert panel.symbols[column] == symbol[instrument]
     out = []
     for t in np.flatnonzero(panel.traded[:, column]):
         prices = [float(a[t, column]) / PRICE_SCALE for a in (panel.open, panel.high, panel.low, panel.close)]
-        out.append((date.fromordinal(719_163 + int(panel.day[t])), (*prices, float(panel.volume[t, column]))))
+        out.append((from_day(int(panel.day[t])), (*prices, float(panel.volume[t, column]))))
     return out
 
 
-def _check_rows(symbol: str, versions: Sequence[VersionRow], actions: Sequence[Action],
-                history: list[tuple[date, tuple[float, ...]]]) -> list[CheckRow]:
-    """Return the check rows of one instrument in time order: previous close, explained ratio, repeats."""
-    out: list[CheckRow] = []
-    last: tuple[date, tuple[float, ...]] | None = history[-1] if history else None
-    repeats = 0
-    for k in range(len(history) - 1, 0, -1):
-        if history[k][1] != history[k - 1][1]:
-            break
-        repeats += 1
-    for v in sorted(versions, key=lambda v: (v.bar_end_at, v.dup_no)):
-        values = (v.open, v.high, v.low, v.close, v.volume)
-        ratio = 1.0
-        for a in actions:
-            if last is not None and last[0] < a.ex_date <= v.session_date:
-                ratio *= a.ratio_den / a.ratio_num
-                if a.dividend_e6 and last[1][3] > 0:
-                    ratio *= max(0.0, 1.0 - a.dividend_e6 / 1e6 / last[1][3])
-        repeats = repeats + 1 if last is not None and values == last[1] and v.volume > 0 else 0
-        out.append(CheckRow(symbol=symbol, session_date=v.session_date, bar_end_at=v.bar_end_at, dup_no=v.dup_no,
-                            open=v.open, high=v.high, low=v.low, close=v.close, volume=v.volume,
-                            previous_close=last[1][3] if last else None, expected_ratio=ratio, repeats=repeats))
-        if v.dup_no == 0 and np.isfinite(v.close) and v.close > 0:
-            last = (v.session_date, values)
-    return out
-
-
-def _select(conn: psycopg.Connection, settings: Settings, members: Sequence[Member], verdicts: Sequence[SessionVerdict]
-            ) -> int:
+def _select(
+    conn: psycopg.Connection, settings: Settings, members: Sequence[Member], verdicts: Sequence[SessionVerdict]
+) -> int:
     """Make the rows that passed the current bars; a bar whose newest version failed is dropped."""
     trading = settings.trading
     ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
-    known = {(v.instrument_id, v.bar_end_at, v.dup_no): v for v in stored.latest_versions(
-        conn, timeframe=trading.book.timeframe, source=trading.data.feed, instruments=list(ids.values()),
-        bar_ends=[v.check.bar_end_at for v in verdicts])}
-    passed, failed = [], []
+    known = {
+        (v.instrument_id, v.bar_end_at, v.dup_no): v
+        for v in stored.latest_versions(
+            conn,
+            timeframe=trading.book.timeframe,
+            source=trading.data.feed,
+            instruments=list(ids.values()),
+            bar_ends=[v.check.bar_end_at for v in verdicts],
+        )
+    }
+    passed: list[VersionRow] = []
+    failed: list[VersionRow] = []
     for verdict in verdicts:
         bad = verdict.failed_rows
         for row in verdict.check.rows:
             (failed if row in bad else passed).append(known[ids[row.symbol], row.bar_end_at, row.dup_no])
-    return stored.select_bars(conn, timeframe=trading.book.timeframe, source=trading.data.feed, passed=passed,
-                              failed=failed)
+    return stored.select_bars(
+        conn, timeframe=trading.book.timeframe, source=trading.data.feed, passed=passed, failed=failed
+    )
 
 
 def _record(conn: psycopg.Connection, settings: Settings, verdict: SessionVerdict, now: datetime) -> int:
@@ -235,53 +323,112 @@ def _record(conn: psycopg.Connection, settings: Settings, verdict: SessionVerdic
     trading, check = settings.trading, verdict.check
     for finding in verdict.findings:
         r = finding.row
-        conn.execute(stored.SQL["add_quarantine"], {
-            "source": trading.data.feed, "timeframe": trading.book.timeframe, "symbol": r.symbol,
-            "session": r.session_date, "expectation": finding.expectation, "message": finding.message, "now": now,
-            "record": f"{r.bar_end_at.isoformat()} o={r.open} h={r.high} l={r.low} c={r.close} v={r.volume} "
-                      f"dup={r.dup_no}"})
+        conn.execute(
+            stored.SQL["add_quarantine"],
+            {
+                "source": trading.data.feed,
+                "timeframe": trading.book.timeframe,
+                "symbol": r.symbol,
+                "session": r.session_date,
+                "expectation": finding.expectation,
+                "message": finding.message,
+                "now": now,
+                "record": f"{r.bar_end_at.isoformat()} o={r.open} h={r.high} l={r.low} c={r.close} v={r.volume} "
+                f"dup={r.dup_no}",
+            },
+        )
     failed = len(verdict.failed_rows)
-    stored.add_quality(conn, Quality(
-        content_hash=verdict.content_hash, gate_open=verdict.gate_open, gate_reason=verdict.gate_reason,
-        coverage_frac=verdict.coverage_frac, rows_checked=len(check.rows), rows_failed=failed,
-        members_due=verdict.members_due, members_seen=verdict.members_seen), source=trading.data.feed,
-        timeframe=trading.book.timeframe, bar_end=check.bar_end_at, universe=trading.universe.name, suite=SUITE_VERSION,
-        session=check.session_date, now=now)
+    stored.add_quality(
+        conn,
+        Quality(
+            content_hash=verdict.content_hash,
+            gate_open=verdict.gate_open,
+            gate_reason=verdict.gate_reason,
+            coverage_frac=verdict.coverage_frac,
+            rows_checked=len(check.rows),
+            rows_failed=failed,
+            members_due=verdict.members_due,
+            members_seen=verdict.members_seen,
+        ),
+        source=trading.data.feed,
+        timeframe=trading.book.timeframe,
+        bar_end=check.bar_end_at,
+        universe=trading.universe.name,
+        suite=suite_version(trading.validation),
+        session=check.session_date,
+        now=now,
+    )
     return failed
 
 
 def write_manifest(ctx: Context) -> None:
     """Record what this bar's data are, as known now. Commits."""
     members = stored.read_universe(ctx.conn, ctx.record.universe)
-    panel = market.read_panel(ctx.conn, timeframe=ctx.record.timeframe, source=ctx.record.source,
-                              instruments=[m.instrument for m in members], ends=[(ctx.session_date, ctx.bar_end_at)])
-    actions = stored.read_actions(ctx.conn, source=ctx.record.source,
-                                  instruments=[m.instrument.instrument_id for m in members],
-                                  after=ctx.calendar.previous_session(ctx.session_date),
-                                  until=ctx.calendar.next_session(ctx.session_date))
-    digest = hash_of([a.tolist() for a in (panel.open, panel.high, panel.low, panel.close, panel.volume)],
-                     [(a.instrument_id, str(a.ex_date), a.kind, a.ratio_num, a.ratio_den, a.dividend_e6) for a in actions])
-    ctx.conn.execute(stored.SQL["add_manifest"], {
-        "book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date, "as_of": ctx.now, "hash": digest,
-        "bars": int(panel.traded.sum()), "actions": len(actions), "source": ctx.record.source})
+    panel = market.read_panel(
+        ctx.conn,
+        timeframe=ctx.record.timeframe,
+        source=ctx.record.source,
+        instruments=[m.instrument for m in members],
+        ends=[(ctx.session_date, ctx.bar_end_at)],
+    )
+    actions = stored.read_actions(
+        ctx.conn,
+        source=ctx.record.source,
+        instruments=[m.instrument.instrument_id for m in members],
+        after=ctx.calendar.previous_session(ctx.session_date),
+        until=ctx.calendar.next_session(ctx.session_date),
+    )
+    digest = hash_of(
+        [a.tolist() for a in (panel.open, panel.high, panel.low, panel.close, panel.volume)],
+        [(a.instrument_id, str(a.ex_date), a.kind, a.ratio_num, a.ratio_den, a.dividend_e6) for a in actions],
+    )
+    ctx.conn.execute(
+        stored.SQL["add_manifest"],
+        {
+            "book": ctx.book,
+            "bar_end": ctx.bar_end_at,
+            "session": ctx.session_date,
+            "as_of": ctx.now,
+            "hash": digest,
+            "bars": int(panel.traded.sum()),
+            "actions": len(actions),
+            "source": ctx.record.source,
+        },
+    )
     ctx.conn.commit()
 
 
-def load_history(settings: Settings, conn: psycopg.Connection, *, first: date, last: date, now: datetime,
-                 symbols: Sequence[str] | None = None, progress: Progress = lambda text: None) -> dict[str, object]:
+def load_history(
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    first: date,
+    last: date,
+    now: datetime,
+    symbols: Sequence[str] | None = None,
+    progress: Progress = lambda text: None,
+) -> dict[str, object]:
     """Load a range and validate it in blocks of a year; what was loaded and judged before costs a look."""
     from tradecore.context import book_calendar
 
     calendar = book_calendar(settings)
     sessions = calendar.sessions_in_range(first, last)
     progress(f"fetching {len(sessions)} sessions")
-    result = ingest_range(settings, conn, calendar, first=sessions[0], last=sessions[-1],
-                          actions_until=calendar.next_session(sessions[-1]), now=now, symbols=symbols, assumed=True)
+    result = ingest_range(
+        settings,
+        conn,
+        calendar,
+        first=sessions[0],
+        last=sessions[-1],
+        actions_until=calendar.next_session(sessions[-1]),
+        now=now,
+        symbols=symbols,
+        assumed=True,
+    )
     totals = {"validated": 0, "known": 0, "rows_failed": 0, "bars": 0}
     for start in range(0, len(sessions), SESSIONS_A_BLOCK):
-        block = sessions[start:start + SESSIONS_A_BLOCK]
+        block = sessions[start : start + SESSIONS_A_BLOCK]
         progress(f"validating {block[0]} to {block[-1]}")
         for key, value in validate_range(settings, conn, calendar, sessions=block, now=now).items():
             totals[key] += int(str(value))
     return {**result, **totals}
-

@@ -21,9 +21,7 @@ PACKAGES = ("numba", "llvmlite", "numpy")
 CPU_LINES = ("flags", "Features", "vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
 KEPT_CACHES = 3  # switching between two branches should not compile anew
 
-_IMPORT = re.compile(
-    r"^\s*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|[\w ,]+)|import\s+([\w., ]+))", re.MULTILINE
-)
+_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|[\w ,]+)|import\s+([\w., ]+))", re.MULTILINE)
 
 
 def kernel_files(include: Path) -> list[Path]:

@@ -17,7 +17,19 @@ from tradecore import strategies
 from tradecore.backtest import step
 from tradecore.bars import Panel, adjusted
 from tradecore.errors import ConfigError, NotBuilt, StrategyError
-from tradecore.model import H_DAY, H_FIRST, H_LAST, H_NS, H_PERSON, Capital, Floats, Instrument, Instruments, Ints, Market
+from tradecore.model import (
+    H_DAY,
+    H_FIRST,
+    H_LAST,
+    H_NS,
+    H_PERSON,
+    Capital,
+    Floats,
+    Instrument,
+    Instruments,
+    Ints,
+    Market,
+)
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
@@ -45,30 +57,54 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
 
     Raises ConfigError for an unknown strategy or parameters that it does not take, StrategyError for a broken file.
     """
-    trading, found = settings.trading, []
+    own, found = settings.home / "include" / "strategies", []
+    trading = settings.checked(strategy_params=lambda kind: strategies.load(kind, own).params_model).trading
     for name in trading.enabled():
         config = trading.strategies[name]
-        rule = strategies.load(config.kind, settings.home / "include" / "strategies")
+        rule = strategies.load(config.kind, own)
+        params = rule.params_model(**config.params)
         try:
-            params = rule.params_model(**config.params)
             lookback = rule.lookback(params)
         except ValueError as error:
-            raise ConfigError(f"strategies.{name}.params: {error}", next_step="correct it in trading.yaml",
-                              location=f"strategies.{name}.params") from error
-        found.append(Rule(name=name, strategy=rule, params=params, lookback_bars=lookback,
-                          symbols=trading.strategy_symbols(name), share=float(config.capital_share),
-                          on_failure=config.on_failure))
+            raise settings.located(
+                ConfigError(
+                    f"strategies.{name}.params: {error}",
+                    next_step="correct it in trading.yaml",
+                    location=f"strategies.{name}.params",
+                )
+            ) from error
+        found.append(
+            Rule(
+                name=name,
+                strategy=rule,
+                params=params,
+                lookback_bars=lookback,
+                symbols=trading.strategy_symbols(name),
+                share=float(config.capital_share),
+                on_failure=config.on_failure,
+            )
+        )
     return tuple(found)
 
 
 def sync_members(conn: psycopg.Connection, settings: Settings, calendar: Calendar) -> tuple[Member, ...]:
     """Make the database know the configured universe and return it."""
     wanted = {
-        symbol: (to_quanta(m.tick_usd, PRICE_SCALE), to_quanta(m.qty_step_shares, QTY_SCALE),
-                 m.due_from or calendar.first_session, m.member_to)
-        for symbol, m in settings.trading.universe.members.items()}
-    return stored.sync_universe(conn, universe=settings.trading.universe.name, calendar=settings.trading.book.calendar,
-                                currency=settings.trading.book.currency, members=wanted)
+        symbol: (
+            to_quanta(m.tick_usd, PRICE_SCALE),
+            to_quanta(m.qty_step_shares, QTY_SCALE),
+            m.due_from or calendar.first_session,
+            m.member_to,
+        )
+        for symbol, m in settings.trading.universe.members.items()
+    }
+    return stored.sync_universe(
+        conn,
+        universe=settings.trading.universe.name,
+        calendar=settings.trading.book.calendar,
+        currency=settings.trading.book.currency,
+        members=wanted,
+    )
 
 
 def bar_ends_until(calendar: Calendar, bar_end: datetime, timeframe: str, count: int) -> list[tuple[date, datetime]]:
@@ -79,15 +115,28 @@ def bar_ends_until(calendar: Calendar, bar_end: datetime, timeframe: str, count:
     return [(calendar.session_of(end), end) for end in reversed(ends)]
 
 
-def read_panel(conn: psycopg.Connection, *, timeframe: str, source: str, instruments: Sequence[Instrument],
-               ends: Sequence[tuple[date, datetime]]) -> Panel:
+def read_panel(
+    conn: psycopg.Connection,
+    *,
+    timeframe: str,
+    source: str,
+    instruments: Sequence[Instrument],
+    ends: Sequence[tuple[date, datetime]],
+) -> Panel:
     """Read the panel of some instruments at some (session, bar end) pairs."""
     ns, day = stored.session_days(ends)
     return stored.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments, bar_end_ns=ns, day=day)
 
 
-def to_market(panel: Panel, actions: Sequence[Action], *, calendar: Calendar, timeframe: str,
-              deposits: Mapping[int, int] | None = None, person_states: Mapping[int, int] | None = None) -> Market:
+def to_market(
+    panel: Panel,
+    actions: Sequence[Action],
+    *,
+    calendar: Calendar,
+    timeframe: str,
+    deposits: Mapping[int, int] | None = None,
+    person_states: Mapping[int, int] | None = None,
+) -> Market:
     """Return a panel and the actions that go ex in it as kernel arrays [T + 1, n]: one more row tells the next bar.
 
     An action goes ex at the first bar of its session, or of the next one if its date is none. deposits and
@@ -115,9 +164,11 @@ def to_market(panel: Panel, actions: Sequence[Action], *, calendar: Calendar, ti
         head[ns == key, 4] = amount
     for key, state in (person_states or {}).items():
         head[ns == key, H_PERSON] = state
-    padded = [np.vstack([a, np.zeros((1, n), a.dtype)]) for a in
-              (panel.open, panel.high, panel.low, panel.close, panel.volume, panel.traded)]
-    return Market(*padded, num, den, dividend, pay_day, head)  # type: ignore[arg-type]
+    padded = {
+        name: np.vstack([getattr(panel, name), np.zeros((1, n), getattr(panel, name).dtype)])
+        for name in ("open", "high", "low", "close", "volume", "traded")
+    }
+    return Market(**padded, split_num=num, split_den=den, dividend=dividend, pay_day=pay_day, head=head)
 
 
 def _at(panel: Panel, t: int, calendar: Calendar, timeframe: str) -> datetime:
@@ -125,7 +176,9 @@ def _at(panel: Panel, t: int, calendar: Calendar, timeframe: str) -> datetime:
     for end in calendar.bar_ends(from_day(int(panel.day[t])), timeframe):
         if to_ns(end) == panel.bar_end_ns[t]:
             return end
-    raise NotBuilt(f"row {t} of the panel is no bar end of timeframe {timeframe}", next_step="load bars of the timeframe")
+    raise NotBuilt(
+        f"row {t} of the panel is no bar end of timeframe {timeframe}", next_step="load bars of the timeframe"
+    )
 
 
 def _put_action(action: Action, t: int, i: int, num: Ints, den: Ints, dividend: Ints, pay_day: Ints) -> None:
@@ -138,8 +191,10 @@ def _put_action(action: Action, t: int, i: int, num: Ints, den: Ints, dividend: 
         if action.pay_date is not None:
             pay_day[t, i] = to_day(action.pay_date)
     else:
-        raise NotBuilt(f"corporate action {action.kind!r} of instrument {action.instrument_id} on {action.ex_date}",
-                       next_step="settle it by hand and mark the instrument as no longer a member")
+        raise NotBuilt(
+            f"corporate action {action.kind!r} of instrument {action.instrument_id} on {action.ex_date}",
+            next_step="settle it by hand and mark the instrument as no longer a member",
+        )
 
 
 def bar_row(market: Market, t: int) -> Market:
@@ -149,8 +204,9 @@ def bar_row(market: Market, t: int) -> Market:
 
 def instrument_arrays(instruments: Sequence[Instrument]) -> Instruments:
     """Return tick and step of instruments as kernel arrays."""
-    return Instruments(np.array([i.tick_e4 for i in instruments], np.int64),
-                       np.array([i.qty_step_e6 for i in instruments], np.int64))
+    return Instruments(
+        np.array([i.tick_e4 for i in instruments], np.int64), np.array([i.qty_step_e6 for i in instruments], np.int64)
+    )
 
 
 def capital_of(found: Sequence[Rule], names: Sequence[str], instruments: Sequence[Instrument]) -> Capital:
@@ -179,9 +235,11 @@ def score_now(rule: Rule, panel: Panel) -> Floats:
     except StrategyError:
         raise
     except Exception as error:  # the boundary to the owner's code
-        raise StrategyError(f"strategy {rule.name} raised {type(error).__name__}: {error}.",
-                            next_step=f"run `python -m tradecore signal SESSION --strategy {rule.name}` to see it",
-                            strategy=rule.name) from error
+        raise StrategyError(
+            f"strategy {rule.name} raised {type(error).__name__}: {error}.",
+            next_step=f"run `python -m tradecore signal SESSION --strategy {rule.name}` to see it",
+            strategy=rule.name,
+        ) from error
     return out
 
 
@@ -206,5 +264,8 @@ def volatility_now(panel: Panel, settings: Settings, calendar: Calendar) -> Floa
     """Return the annualised volatility [n] at the last row of a panel."""
     lookback = settings.trading.risk.volatility_lookback_bars
     cut = panel.rows(max(0, panel.bar_end_ns.size - lookback - 1), panel.bar_end_ns.size)
-    return np.asarray(step.volatilities(adjusted(cut.close, cut), lookback,
-                                        bars_per_year(calendar, settings.trading.book.timeframe))[-1])
+    return np.asarray(
+        step.volatilities(adjusted(cut.close, cut), lookback, bars_per_year(calendar, settings.trading.book.timeframe))[
+            -1
+        ]
+    )

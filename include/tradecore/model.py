@@ -22,8 +22,24 @@ CASH, EQUITY, PEAK, PREV_SESSION_EQUITY, REALISED, FEES, DIVIDENDS, STATE, STATE
 ACTIVE, REDUCING, HALTED = range(3)
 STATE_NAMES = ("ACTIVE", "REDUCING", "HALTED")
 # Columns of an order row
-(O_INSTR, O_QTY, O_REM, O_TYPE, O_TIF, O_REMAINDER, O_LIMIT, O_STOP, O_PARENT, O_OCO, O_AGE, O_SPLIT_NUM, O_SPLIT_DEN,
- O_DECIDED_NS, O_LINE, O_REF) = range(16)
+(
+    O_INSTR,
+    O_QTY,
+    O_REM,
+    O_TYPE,
+    O_TIF,
+    O_REMAINDER,
+    O_LIMIT,
+    O_STOP,
+    O_PARENT,
+    O_OCO,
+    O_AGE,
+    O_SPLIT_NUM,
+    O_SPLIT_DEN,
+    O_DECIDED_NS,
+    O_LINE,
+    O_REF,
+) = range(16)
 O_COLUMNS = 16
 MARKET = 0
 DAY = 0
@@ -38,12 +54,46 @@ END_NAMES = ("FILLED", "CANCELED", "EXPIRED")
 F_DECIDED_NS, F_INSTR, F_LINE, F_QTY, F_PRICE, F_OPEN, F_FEE, F_BAR_NS, F_REM = range(9)
 F_COLUMNS = 9
 # Events: (kind, instrument or -1, before, after, bar_end_ns)
-(EV_SPLIT, EV_DIVIDEND, EV_DIVIDEND_ASSUMED_PAID, EV_RECEIVABLE_PAID, EV_STALE, EV_CASH_SHORT, EV_STATE, EV_CASH_IN_LIEU,
- EV_NAME_CAP, EV_GROSS_CAP, EV_TURNOVER_CAP, EV_NO_OPINION, EV_BELOW_MIN, EV_INSIDE_BAND, EV_REDUCE_ONLY, EV_HALTED,
- EV_REPLACED, EV_DEPOSIT) = range(18)
-EVENT_NAMES = ("split", "dividend", "dividend_paid_on_ex_date", "receivable_paid", "stale_mark", "cash_short", "state",
-               "cash_in_lieu", "name_cap", "gross_cap", "turnover_cap", "no_opinion", "below_min_notional",
-               "inside_band", "reduce_only", "halted", "working_order_replaced", "deposit")
+(
+    EV_SPLIT,
+    EV_DIVIDEND,
+    EV_DIVIDEND_ASSUMED_PAID,
+    EV_RECEIVABLE_PAID,
+    EV_STALE,
+    EV_CASH_SHORT,
+    EV_STATE,
+    EV_CASH_IN_LIEU,
+    EV_NAME_CAP,
+    EV_GROSS_CAP,
+    EV_TURNOVER_CAP,
+    EV_NO_OPINION,
+    EV_BELOW_MIN,
+    EV_INSIDE_BAND,
+    EV_REDUCE_ONLY,
+    EV_HALTED,
+    EV_REPLACED,
+    EV_DEPOSIT,
+) = range(18)
+EVENT_NAMES = (
+    "split",
+    "dividend",
+    "dividend_paid_on_ex_date",
+    "receivable_paid",
+    "stale_mark",
+    "cash_short",
+    "state",
+    "cash_in_lieu",
+    "name_cap",
+    "gross_cap",
+    "turnover_cap",
+    "no_opinion",
+    "below_min_notional",
+    "inside_band",
+    "reduce_only",
+    "halted",
+    "working_order_replaced",
+    "deposit",
+)
 DECISION_EVENTS = frozenset(range(EV_NAME_CAP, EV_DEPOSIT))
 RECEIVABLE_SLOTS = 8
 
@@ -54,20 +104,20 @@ SIZING_METHODS = ("equal_weight", "volatility_adjusted")
 class Book(NamedTuple):
     """All that crosses a bar. Mutable arrays: kernels change them in place, `copy_book` is the way to keep one."""
 
-    acct: Ints          # [10] columns above
-    qty: Ints           # [n] e6
-    mark: Ints          # [n] e4, 0 = never seen
-    stale: Ints         # [n] bars since the mark
-    alloc: Ints         # [S, n] e6
-    lot_qty: Ints       # [n, L] e6, FIFO from lot_head
-    lot_cost: Ints      # [n, L] e4, total cost of the lot
-    lot_opened: Ints    # [n, L] bar_end_ns
-    lot_head: Ints      # [n]
-    lot_count: Ints     # [n]
-    recv_day: Ints      # [n, R] pay day, 0 = free slot
-    recv_amount: Ints   # [n, R] e4
-    order: Ints         # [W, 16] working orders, the first acct[N_ORDERS] rows
-    want: Ints          # [W, S] e6, what each strategy wanted to hold after the order
+    acct: Ints  # [10] columns above
+    qty: Ints  # [n] e6
+    mark: Ints  # [n] e4, 0 = never seen
+    stale: Ints  # [n] bars since the mark
+    alloc: Ints  # [S, n] e6
+    lot_qty: Ints  # [n, L] e6, FIFO from lot_head
+    lot_cost: Ints  # [n, L] e4, total cost of the lot
+    lot_opened: Ints  # [n, L] bar_end_ns
+    lot_head: Ints  # [n]
+    lot_count: Ints  # [n]
+    recv_day: Ints  # [n, R] pay day, 0 = free slot
+    recv_amount: Ints  # [n, R] e4
+    order: Ints  # [W, 16] working orders, the first acct[N_ORDERS] rows
+    want: Ints  # [W, S] e6, what each strategy wanted to hold after the order
 
 
 class Instruments(NamedTuple):
@@ -178,11 +228,21 @@ def new_book(*, cash_e4: int, n_instruments: int, n_strategies: int, n_lots: int
     n, s = n_instruments, n_strategies
     ints = np.int64
     return Book(
-        acct=acct, qty=np.zeros(n, ints), mark=np.zeros(n, ints), stale=np.zeros(n, ints), alloc=np.zeros((s, n), ints),
-        lot_qty=np.zeros((n, n_lots), ints), lot_cost=np.zeros((n, n_lots), ints),
-        lot_opened=np.zeros((n, n_lots), ints), lot_head=np.zeros(n, ints), lot_count=np.zeros(n, ints),
-        recv_day=np.zeros((n, RECEIVABLE_SLOTS), ints), recv_amount=np.zeros((n, RECEIVABLE_SLOTS), ints),
-        order=np.zeros((n_orders, O_COLUMNS), ints), want=np.zeros((n_orders, s), ints))
+        acct=acct,
+        qty=np.zeros(n, ints),
+        mark=np.zeros(n, ints),
+        stale=np.zeros(n, ints),
+        alloc=np.zeros((s, n), ints),
+        lot_qty=np.zeros((n, n_lots), ints),
+        lot_cost=np.zeros((n, n_lots), ints),
+        lot_opened=np.zeros((n, n_lots), ints),
+        lot_head=np.zeros(n, ints),
+        lot_count=np.zeros(n, ints),
+        recv_day=np.zeros((n, RECEIVABLE_SLOTS), ints),
+        recv_amount=np.zeros((n, RECEIVABLE_SLOTS), ints),
+        order=np.zeros((n_orders, O_COLUMNS), ints),
+        want=np.zeros((n_orders, s), ints),
+    )
 
 
 def copy_book(book: Book) -> Book:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 
@@ -159,9 +158,7 @@ def watch_once(
             found += [f"alert not delivered: {error}" for error in deliver(settings, conn, now).errors]
             state = outbox.undelivered(conn)
             if state.dead:
-                found.append(
-                    f"{state.dead} alert deliveries were given up: `python -m tradecore status` lists them"
-                )
+                found.append(f"{state.dead} alert deliveries were given up: `python -m tradecore status` lists them")
     except (NoDatabase, psycopg.Error) as error:
         return [_database_is_down(settings, outage, error, now)]
     outage.forget()
@@ -217,9 +214,7 @@ def _late_session(
     return line
 
 
-def _component_line(
-    settings: Settings, conn: psycopg.Connection, beat: outbox.Heartbeat, now: datetime
-) -> str:
+def _component_line(settings: Settings, conn: psycopg.Connection, beat: outbox.Heartbeat, now: datetime) -> str:
     """Raise an alert for a component that stopped without being told to. Returns a line or ''."""
     name = outbox.AIRFLOW_COMPONENTS[beat.job_type]
     stopped_in_order = beat.state == "success"  # SIGTERM or the end of its work: Airflow wrote that itself
@@ -299,9 +294,7 @@ def _database_is_down(settings: Settings, outage: Outage, error: Exception, now:
     return line
 
 
-def _database_is_back(
-    settings: Settings, conn: psycopg.Connection, outage: Outage, now: datetime
-) -> list[str]:
+def _database_is_back(settings: Settings, conn: psycopg.Connection, outage: Outage, now: datetime) -> list[str]:
     if not outage.known:
         return []
     raise_alert(
@@ -321,13 +314,9 @@ def _database_is_back(
 
 def _feed_end(settings: Settings) -> date | None:
     """Return the last session that the configured feed has, None for one that goes on."""
-    from tradecore.feeds import open_feed  # brings numpy; only asked when a session looks late
+    from tradecore.context import feed_of  # brings numpy; only asked when a session looks late
 
-    data = settings.trading.data
-    options = dict(data.options)
-    if "path" in options:
-        options["path"] = settings.resolve(Path(options["path"]))
-    return open_feed(data.feed, options=options).last_session(settings.trading.universe.symbols)
+    return feed_of(settings).last_session(settings.trading.universe.symbols)
 
 
 def _minutes(span: timedelta) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 
 import numpy as np
 import psycopg
@@ -35,6 +36,7 @@ from tradecore.context import (
 )
 from tradecore.errors import StrategyError, TradecoreError
 from tradecore.model import HALTED
+from tradecore.report_model import Limits
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
 from tradecore.storage import books
@@ -44,25 +46,36 @@ Result = dict[str, object]
 
 def ingest(ctx: Context) -> Result:
     """Fetch the session and the last few before it; append what is new; actions up to the next session."""
-    ctx.conn.execute(books.SQL["start_run"], {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date,
-                                              "now": ctx.now})
+    ctx.conn.execute(
+        books.SQL["start_run"],
+        {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date, "now": ctx.now},
+    )
     ctx.conn.commit()
     first = ctx.session_date
     for _ in range(ctx.settings.trading.data.restate_sessions):
         first = ctx.calendar.previous_session(first)
     until = ctx.calendar.next_session(ctx.session_date)
-    return ingestion.ingest_range(ctx.settings, ctx.conn, ctx.calendar, first=first, last=ctx.session_date,
-                                  actions_until=until, now=ctx.now)
+    return ingestion.ingest_range(
+        ctx.settings, ctx.conn, ctx.calendar, first=first, last=ctx.session_date, actions_until=until, now=ctx.now
+    )
 
 
 def validate(ctx: Context) -> Result:
     """Check what is new, put failing rows into quarantine, select the rest; say whether the gate is open."""
-    result = ingestion.validate_range(ctx.settings, ctx.conn, ctx.calendar, sessions=ingestion.look_back(ctx), now=ctx.now)
+    result = ingestion.validate_range(
+        ctx.settings, ctx.conn, ctx.calendar, sessions=ingestion.look_back(ctx), now=ctx.now
+    )
     ingestion.write_manifest(ctx)
     is_open, reason = decision.gate(ctx)
     if not is_open:
-        ctx.alert(kind="gate", severity="error", stage="validate", title="The data gate is closed", body=reason,
-                  next_step="see the data quality section of the report; settle runs all the same, nothing is ordered")
+        ctx.alert(
+            kind="gate",
+            severity="error",
+            stage="validate",
+            title="The data gate is closed",
+            body=reason,
+            next_step="see the data quality section of the report; settle runs all the same, nothing is ordered",
+        )
     deliver_quietly(ctx)
     return {**result, "gate_open": is_open, "gate_reason": reason}
 
@@ -94,14 +107,28 @@ def signal(ctx: Context, name: str) -> Result:
         scores = {at.axes.instruments[i]: float(values[i]) for i in market.columns_of(rule, at.instruments)}
     except StrategyError as error:
         failure = error
-        ctx.alert(kind="strategy", severity="error", stage="signal", key=name, title=f"Strategy {name} failed",
-                  body=f"{error.message} Its holdings: {rule.on_failure}.",
-                  next_step=error.next_step)
+        ctx.alert(
+            kind="strategy",
+            severity="error",
+            stage="signal",
+            key=name,
+            title=f"Strategy {name} failed",
+            body=f"{error.message} Its holdings: {rule.on_failure}.",
+            next_step=error.next_step,
+        )
     with ctx.conn.cursor() as cur:
         cur.executemany(decision.SQL["add_signal"], [(*ctx.key, name, i, s) for i, s in scores.items()])
-    ctx.conn.execute(decision.SQL["add_strategy_run"], {
-        "book": ctx.book, "bar_end": ctx.bar_end_at, "strategy": name, "ok": failure is None,
-        "error": failure.message if failure else "", "hash": provenance.score_hash(scores)})
+    ctx.conn.execute(
+        decision.SQL["add_strategy_run"],
+        {
+            "book": ctx.book,
+            "bar_end": ctx.bar_end_at,
+            "strategy": name,
+            "ok": failure is None,
+            "error": failure.message if failure else "",
+            "hash": provenance.score_hash(scores),
+        },
+    )
     ctx.conn.commit()
     if failure:
         deliver_quietly(ctx)
@@ -138,17 +165,45 @@ def report(ctx: Context) -> Result:
     from tradecore.reports import session_report
     from tradecore.storage import report_data
 
-    data = report_data.load_session_report(ctx.conn, ctx.book, ctx.bar_end_at)
+    rules = market.rules(ctx.settings)
+    thresholds = {r.name: float(t) for r in rules if (t := getattr(r.params, "confidence_threshold", None)) is not None}
+    data = report_data.load_session_report(
+        ctx.conn,
+        ctx.book,
+        ctx.bar_end_at,
+        limits=_limits(ctx),
+        thresholds=thresholds,
+        approval_required=ctx.settings.trading.execution.approval_required,
+        submitted=ctx.status() == "closed",
+    )
     html = session_report.render(data)
     folder = ctx.settings.local_dir / "reports" / ctx.book.replace(":", "_")
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{ctx.session_date}" if len(_session_bars(ctx)) == 1 else f"{ctx.bar_end_at:%Y-%m-%dT%H%M}"
     path = folder / f"{stamp}.html"
     path.write_text(html, encoding="utf-8")
-    ctx.conn.execute(decision.SQL["add_report"], (*ctx.key, ctx.session_date, str(path.relative_to(ctx.settings.local_dir)),
-                                                  provenance.hash_of(html)))
+    ctx.conn.execute(
+        decision.SQL["add_report"],
+        (*ctx.key, ctx.session_date, str(path.relative_to(ctx.settings.local_dir)), provenance.hash_of(html)),
+    )
     ctx.conn.commit()
     return {"report": str(path)}
+
+
+def _limits(ctx: Context) -> Limits:
+    """Return the configured limits as the report shows them."""
+    risk, stale = ctx.settings.trading.risk, ctx.settings.trading.alerts.stale_after_sessions
+    frac = {
+        f"{key}_frac": Decimal(str(value))
+        for key, value in {
+            "max_position": risk.max_position_size,
+            "max_exposure": risk.max_exposure,
+            "max_daily_loss": risk.max_daily_loss,
+            "max_drawdown": risk.max_drawdown,
+            "max_turnover": risk.max_turnover,
+        }.items()
+    }
+    return Limits(**frac, stale_after_sessions=stale)
 
 
 def _session_bars(ctx: Context) -> tuple[datetime, ...]:
@@ -163,8 +218,9 @@ def approve(ctx: Context) -> Result:
         return {"approval": "nothing to approve"}
     version, _, sheet = last
     if not ctx.settings.trading.execution.approval_required:
-        ctx.conn.execute(decision.SQL["add_approval"], (*ctx.key, version, sheet, "not_required", "configuration",
-                                                        ctx.now))
+        ctx.conn.execute(
+            decision.SQL["add_approval"], (*ctx.key, version, sheet, "not_required", "configuration", ctx.now)
+        )
     row = ctx.conn.execute(decision.SQL["approval"], (*ctx.key, version)).fetchone()
     verdict = "pending" if row is None else str(row[1]) if row[0] == sheet else "voided"
     ctx.conn.commit()
@@ -190,16 +246,29 @@ def submit(ctx: Context) -> Result:
         books.add_order_events(ctx.conn, waiting, "NOT_SENT", bar_end=ctx.bar_end_at, now=ctx.now, detail=refusal)
         ctx.set_status("closed", f"not sent: {refusal}")
         if waiting:
-            ctx.alert(kind="not_sent", severity="warning", stage="submit", title=f"{len(waiting)} orders were not sent",
-                      body=refusal, next_step="see the report")
+            ctx.alert(
+                kind="not_sent",
+                severity="warning",
+                stage="submit",
+                title=f"{len(waiting)} orders were not sent",
+                body=refusal,
+                next_step="see the report",
+            )
         deliver_quietly(ctx)
         return {"sent": 0, "reason": refusal}
-    books.add_order_events(ctx.conn, [p[0] for p in planned if p[11] in ("PLANNED", "APPROVED")], "SUBMITTING",
-                           bar_end=ctx.bar_end_at, now=ctx.now)
+    books.add_order_events(
+        ctx.conn,
+        [p[0] for p in planned if p[11] in ("PLANNED", "APPROVED")],
+        "SUBMITTING",
+        bar_end=ctx.bar_end_at,
+        now=ctx.now,
+    )
     ctx.conn.commit()
     books.add_order_events(ctx.conn, waiting, "ACKED", bar_end=ctx.bar_end_at, now=ctx.now, detail="simulated")
     ctx.set_status("closed", f"{len(planned)} orders")
     ctx.conn.commit()
+    if waiting:
+        report(ctx)
     return {"sent": len(waiting)}
 
 
@@ -263,18 +332,51 @@ def run_bar(ctx: Context, say: Callable[[str, Result], None] = lambda stage, res
     return done
 
 
-def run_session(settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime,
-                say: Callable[[str, Result], None] = lambda stage, result: None) -> list[dict[str, Result]]:
+def run_session(
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    book: str,
+    session_date: date,
+    now: datetime,
+    say: Callable[[str, Result], None] = lambda stage, result: None,
+) -> list[dict[str, Result]]:
     """Run every stage of each bar of a session."""
     return [run_bar(ctx, say) for ctx in contexts(settings, conn, book=book, session_date=session_date, now=now)]
 
 
-def load_history(settings: Settings, conn: psycopg.Connection, *, first: date, last: date, now: datetime,
-                 symbols: Sequence[str] | None = None) -> Result:
+def load_history(
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    first: date,
+    last: date,
+    now: datetime,
+    symbols: Sequence[str] | None = None,
+) -> Result:
     """Load and validate bars and actions of a range; known_at is assumed to be the bar's end + publication lag."""
     return ingestion.load_history(settings, conn, first=first, last=last, now=now, symbols=symbols)
 
 
-__all__ = ["Context", "approve", "close", "context", "contexts", "ingest", "last_available_session", "load_history",
-           "open_book", "plan", "report", "risk", "run_bar", "run_session", "settle", "signal", "strategies", "submit",
-           "turn", "validate"]
+__all__ = [
+    "Context",
+    "approve",
+    "close",
+    "context",
+    "contexts",
+    "ingest",
+    "last_available_session",
+    "load_history",
+    "open_book",
+    "plan",
+    "report",
+    "risk",
+    "run_bar",
+    "run_session",
+    "settle",
+    "signal",
+    "strategies",
+    "submit",
+    "turn",
+    "validate",
+]

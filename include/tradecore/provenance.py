@@ -29,8 +29,9 @@ def code_hash(home: Path) -> str:
 def git_revision(home: Path) -> str:
     """Return the revision of the checkout, or an empty text where there is none."""
     try:
-        done = subprocess.run(["git", "-C", str(home), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5,
-                              check=True)
+        done = subprocess.run(
+            ["git", "-C", str(home), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

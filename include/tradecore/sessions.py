@@ -60,12 +60,7 @@ def bar_minutes(timeframe: str) -> int | None:
     if timeframe == DAILY:
         return None
     digits = timeframe.removesuffix("m")
-    if (
-        timeframe.endswith("m")
-        and digits.isascii()
-        and digits.isdigit()
-        and 1 <= int(digits) <= MAX_BAR_MINUTES
-    ):
+    if timeframe.endswith("m") and digits.isascii() and digits.isdigit() and 1 <= int(digits) <= MAX_BAR_MINUTES:
         return int(digits)
     raise SessionError(
         f"Timeframe {timeframe!r} is neither '1d' nor whole minutes from '1m' to '{MAX_BAR_MINUTES}m'.",
@@ -142,9 +137,7 @@ class Calendar:
         index = bisect_right(self._closes, at) - 1
         if index < 0:
             raise self._not_a_session(at.astimezone(UTC).date())
-        if index == len(self._dates) - 1 and at.astimezone(UTC).date() > self.last_session + timedelta(
-            days=7
-        ):
+        if index == len(self._dates) - 1 and at.astimezone(UTC).date() > self.last_session + timedelta(days=7):
             raise self._not_a_session(at.astimezone(UTC).date())
         return self._dates[index]
 
@@ -165,9 +158,7 @@ class Calendar:
 
     def bar_ends_in_range(self, first: date, last: date, timeframe: str) -> tuple[datetime, ...]:
         """Return the ends of all bars of the sessions from first to last, both included."""
-        return tuple(
-            end for day in self.sessions_in_range(first, last) for end in self.bar_ends(day, timeframe)
-        )
+        return tuple(end for day in self.sessions_in_range(first, last) for end in self.bar_ends(day, timeframe))
 
     def session_of(self, bar_end_at: datetime) -> date:
         """Return the session in which a bar ends. Raises NotASession for a time in no session."""
@@ -192,9 +183,7 @@ class Calendar:
         raise self._not_a_session(bar_end_at.astimezone(UTC).date())
 
     def _at(self, index: int) -> Session:
-        return Session(
-            session_date=self._dates[index], open_at=self._opens[index], close_at=self._closes[index]
-        )
+        return Session(session_date=self._dates[index], open_at=self._opens[index], close_at=self._closes[index])
 
     def _index(self, day: date) -> int:
         index = bisect_left(self._dates, day)
@@ -215,9 +204,7 @@ class Calendar:
         nearest = " and ".join(str(label) for label in (before, after) if label is not None)
         if day > self.last_session or day < self.first_session:
             what = f"{day} is outside the table of {self.name}, {self.first_session} to {self.last_session}."
-            step = (
-                f"python -m tradecore.sessions --build --first-year {min(day.year, self.first_session.year)} "
-            )
+            step = f"python -m tradecore.sessions --build --first-year {min(day.year, self.first_session.year)} "
             step += f"--last-year {max(day.year, self.last_session.year)}, or a date within the table."
         elif at is not None:
             what = f"{at} is within no session of {self.name}; nearest sessions: {nearest}."
@@ -225,9 +212,7 @@ class Calendar:
         else:
             what = f"{day} ({day:%A}) is not a session of {self.name}; nearest sessions: {nearest}."
             step = "Use one of these dates."
-        return NotASession(
-            what, next_step=step, session_date=day, calendar=self.name, previous=before, following=after
-        )
+        return NotASession(what, next_step=step, session_date=day, calendar=self.name, previous=before, following=after)
 
 
 def read_table(path: Path, name: str) -> Calendar:
@@ -244,9 +229,7 @@ def read_table(path: Path, name: str) -> Calendar:
         try:
             label, opens, closes = line.split(",")
             bounds = (datetime.fromisoformat(opens), datetime.fromisoformat(closes))
-            sessions.append(
-                Session(session_date=date.fromisoformat(label), open_at=bounds[0], close_at=bounds[1])
-            )
+            sessions.append(Session(session_date=date.fromisoformat(label), open_at=bounds[0], close_at=bounds[1]))
         except ValueError as error:
             raise SessionError(
                 f"{path}, line {number}: {line!r} is not a session ({error}).",
@@ -301,9 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build or check a table from the command line. Returns the exit code."""
     import argparse
 
-    parser = argparse.ArgumentParser(
-        prog="python -m tradecore.sessions", description="Make or check a table."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tradecore.sessions", description="Make or check a table.")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--build", action="store_true", help="write the table with exchange_calendars")
     action.add_argument("--check", action="store_true", help="compare the table with exchange_calendars")
@@ -315,9 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.build:
         text = _table_text(options.calendar, options.first_year, options.last_year)
         path.write_text(text, encoding="utf-8", newline="\n")
-        print(
-            f"{path.name}: {text.count(chr(10)) - 1} sessions, {options.first_year} to {options.last_year}."
-        )
+        print(f"{path.name}: {text.count(chr(10)) - 1} sessions, {options.first_year} to {options.last_year}.")
         return 0
     table = calendar(options.calendar)
     text = _table_text(options.calendar, table.first_session.year, table.last_session.year)

@@ -28,6 +28,7 @@ from tradecore.model import (
     STATE,
     STATE_NAMES,
     Book,
+    Instruments,
     Journal,
     Market,
 )
@@ -41,8 +42,10 @@ from tradecore.units import from_day, to_ns, usd
 def settle_bar(ctx: Context) -> dict[str, object]:
     """Move the book over this bar, once; a bar that is settled already stays as it is."""
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        ctx.conn.execute(books.SQL["start_run"], {"book": ctx.book, "bar_end": ctx.bar_end_at,
-                                                  "session": ctx.session_date, "now": ctx.now})
+        ctx.conn.execute(
+            books.SQL["start_run"],
+            {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date, "now": ctx.now},
+        )
         if ctx.status() in SETTLED:
             return {"settled": str(ctx.session_date), "already": True}
         require_turn(ctx)
@@ -50,43 +53,67 @@ def settle_bar(ctx: Context) -> dict[str, object]:
         _expire_unsent(ctx)
         names = [r.name for r in market.rules(ctx.settings)]
         members = stored.read_universe(ctx.conn, ctx.record.universe)
-        axes = books.held_axes(ctx.conn, ctx.book, before, instruments=[m.instrument.instrument_id for m in members],
-                               strategies=names)
+        axes = books.held_axes(
+            ctx.conn, ctx.book, before, instruments=[m.instrument.instrument_id for m in members], strategies=names
+        )
         loaded = books.load(ctx.conn, ctx.book, before, axes, with_planned=True)
         bar, instruments = load_bar(ctx, axes)
         params = step.step_params(ctx.settings.trading.risk, ctx.settings.trading.execution)
         after, journal = step.settle(loaded.book, market.bar_row(bar, 0), instruments, params)
         after = step.canonical_book(after)
-        books.save(ctx.conn, name=ctx.book, bar_end=ctx.bar_end_at, session=ctx.session_date, book=after, axes=axes,
-                   order_ids=loaded.order_ids)
+        books.save(
+            ctx.conn,
+            name=ctx.book,
+            bar_end=ctx.bar_end_at,
+            session=ctx.session_date,
+            book=after,
+            axes=axes,
+            order_ids=loaded.order_ids,
+        )
         _store_journal(ctx, journal, axes, loaded)
         ctx.set_status("settled")
         _alert_state(ctx, loaded.book, after)
         _alert_stale(ctx, after, axes)
     ctx.conn.commit()
     ends = Counter(END_NAMES[int(e[3])] for e in journal.ends)
-    return {"settled": str(ctx.session_date), "fills": int(journal.counts[1]), **{k.lower(): v for k, v in ends.items()},
-            "cash_usd": str(usd(int(after.acct[CASH]))), "equity_usd": str(usd(int(after.acct[EQUITY]))),
-            "state": STATE_NAMES[int(after.acct[STATE])]}
+    return {
+        "settled": str(ctx.session_date),
+        "fills": int(journal.counts[1]),
+        **{k.lower(): v for k, v in ends.items()},
+        "cash_usd": str(usd(int(after.acct[CASH]))),
+        "equity_usd": str(usd(int(after.acct[EQUITY]))),
+        "state": STATE_NAMES[int(after.acct[STATE])],
+    }
 
 
-def load_bar(ctx: Context, axes: Axes) -> tuple[Market, market.Instruments]:
+def load_bar(ctx: Context, axes: Axes) -> tuple[Market, Instruments]:
     """Return this bar and the next one's actions as a Market [2, n], and the instruments' ticks and steps."""
     by_id = stored.instruments_by_id(ctx.conn, axes.instruments)
     instruments = [by_id[i] for i in axes.instruments]
-    panel = market.read_panel(ctx.conn, timeframe=ctx.record.timeframe, source=ctx.record.source,
-                              instruments=instruments, ends=[(ctx.session_date, ctx.bar_end_at)])
+    panel = market.read_panel(
+        ctx.conn,
+        timeframe=ctx.record.timeframe,
+        source=ctx.record.source,
+        instruments=instruments,
+        ends=[(ctx.session_date, ctx.bar_end_at)],
+    )
     until: date = ctx.calendar.session_of(ctx.next_bar_end)
     previous = ctx.calendar.session_of(ctx.previous_bar_end)
     after = previous if previous != ctx.session_date else from_day(int(panel.day[0]))
-    actions = stored.read_actions(ctx.conn, source=ctx.record.source, instruments=axes.instruments, after=after,
-                                  until=until)
+    actions = stored.read_actions(
+        ctx.conn, source=ctx.record.source, instruments=axes.instruments, after=after, until=until
+    )
     ns = to_ns(ctx.bar_end_at)
     deposit = ctx.conn.execute(books.SQL["deposits"], ctx.key).fetchone()
     person = ctx.conn.execute(books.SQL["person_state"], ctx.key).fetchone()
-    found = market.to_market(panel, actions, calendar=ctx.calendar, timeframe=ctx.record.timeframe,
-                             deposits={ns: int(deposit[0])} if deposit else None,
-                             person_states={ns: int(person[0])} if person else None)
+    found = market.to_market(
+        panel,
+        actions,
+        calendar=ctx.calendar,
+        timeframe=ctx.record.timeframe,
+        deposits={ns: int(deposit[0])} if deposit else None,
+        person_states={ns: int(person[0])} if person else None,
+    )
     return found, market.instrument_arrays(instruments)
 
 
@@ -105,19 +132,41 @@ def _store_journal(ctx: Context, journal: Journal, axes: Axes, loaded: LoadedBoo
             order_id = loaded.order_ids[f[F_DECIDED_NS], f[F_LINE]]
             seen[order_id] += 1
             fill_id = provenance.hash_of(order_id, ctx.bar_end_at.isoformat(), seen[order_id])[:32]
-            cur.execute(books.SQL["add_fill"], (fill_id, order_id, *ctx.key, number, axes.instruments[f[F_INSTR]],
-                                                f[F_QTY], f[F_PRICE], f[F_OPEN], f[F_FEE]))
+            cur.execute(
+                books.SQL["add_fill"],
+                (
+                    fill_id,
+                    order_id,
+                    *ctx.key,
+                    number,
+                    axes.instruments[f[F_INSTR]],
+                    f[F_QTY],
+                    f[F_PRICE],
+                    f[F_OPEN],
+                    f[F_FEE],
+                ),
+            )
             if f[F_REM] != 0:
                 books.add_order_events(ctx.conn, [order_id], "PARTIAL", bar_end=ctx.bar_end_at, now=ctx.now)
         for end in journal.ends.tolist():
-            books.add_order_events(ctx.conn, [loaded.order_ids[end[0], end[2]]], END_NAMES[end[3]],
-                                   bar_end=ctx.bar_end_at, now=ctx.now)
+            books.add_order_events(
+                ctx.conn, [loaded.order_ids[end[0], end[2]]], END_NAMES[end[3]], bar_end=ctx.bar_end_at, now=ctx.now
+            )
         for number, (kind, i, old, new, _ns) in enumerate(journal.events.tolist(), start=1):
             instrument = axes.instruments[i] if i >= 0 else None
             cur.execute(books.SQL["add_event"], (*ctx.key, number, EVENT_NAMES[kind], instrument, new, f"before {old}"))
             if kind == EV_STATE:
-                cur.execute(books.SQL["add_state_event"], (*ctx.key, 1000 + number, old, new, "breaker",
-                                                           f"{STATE_NAMES[old]} -> {STATE_NAMES[new]} at settle"))
+                cur.execute(
+                    books.SQL["add_state_event"],
+                    (
+                        *ctx.key,
+                        1000 + number,
+                        old,
+                        new,
+                        "breaker",
+                        f"{STATE_NAMES[old]} -> {STATE_NAMES[new]} at settle",
+                    ),
+                )
 
 
 def _alert_state(ctx: Context, before: Book, after: Book) -> None:
@@ -126,14 +175,22 @@ def _alert_state(ctx: Context, before: Book, after: Book) -> None:
     if old == new:
         return
     risk = ctx.settings.trading.risk
-    lifts = (f"after {risk.reduce_lifts_after_sessions} session(s)" if new == 1 else
-             f"after {risk.halt_lifts_after_sessions} session(s)" if risk.halt_lifts_after_sessions else
-             "by a person: python -m tradecore resume --reason ...")
-    ctx.alert(kind="state", severity="critical" if new == 2 else "warning" if new == 1 else "info", stage="settle",
-              title=f"{STATE_NAMES[old]} -> {STATE_NAMES[new]}",
-              body=f"equity {usd(int(after.acct[EQUITY]))} USD; limits: {Decimal(str(risk.max_daily_loss)):.1%} a day, "
-                   f"{Decimal(str(risk.max_drawdown)):.1%} from the peak",
-              next_step=f"it is lifted {lifts}" if new else "none")
+    lifts = (
+        f"after {risk.reduce_lifts_after_sessions} session(s)"
+        if new == 1
+        else f"after {risk.halt_lifts_after_sessions} session(s)"
+        if risk.halt_lifts_after_sessions
+        else "by a person: python -m tradecore resume --reason ..."
+    )
+    ctx.alert(
+        kind="state",
+        severity="critical" if new == 2 else "warning" if new == 1 else "info",
+        stage="settle",
+        title=f"{STATE_NAMES[old]} -> {STATE_NAMES[new]}",
+        body=f"equity {usd(int(after.acct[EQUITY]))} USD; limits: {Decimal(str(risk.max_daily_loss)):.1%} a day, "
+        f"{Decimal(str(risk.max_drawdown)):.1%} from the peak",
+        next_step=f"it is lifted {lifts}" if new else "none",
+    )
 
 
 def _alert_stale(ctx: Context, after: Book, axes: Axes) -> None:
@@ -144,6 +201,11 @@ def _alert_stale(ctx: Context, after: Book, axes: Axes) -> None:
     names = stored.instruments_by_id(ctx.conn, [axes.instruments[i] for i in late])
     if names:
         symbols = ", ".join(sorted(i.symbol for i in names.values()))
-        ctx.alert(kind="stale", severity="warning", stage="settle", title=f"No bar for {limit} sessions: {symbols}",
-                  body="They are marked at their last close and not traded.",
-                  next_step="check the feed, or book a delisting")
+        ctx.alert(
+            kind="stale",
+            severity="warning",
+            stage="settle",
+            title=f"No bar for {limit} sessions: {symbols}",
+            body="They are marked at their last close and not traded.",
+            next_step="check the feed, or book a delisting",
+        )

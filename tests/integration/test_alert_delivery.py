@@ -48,9 +48,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
     return make
 
 
-def _raise(
-    settings: Settings, conn: psycopg.Connection, key: str = "k1", body: str = "IBM has no bar"
-) -> int | None:
+def _raise(settings: Settings, conn: psycopg.Connection, key: str = "k1", body: str = "IBM has no bar") -> int | None:
     return operations.raise_alert(
         settings,
         conn,

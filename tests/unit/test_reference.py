@@ -142,13 +142,11 @@ def test_split_difference_of_lots_is_taken_from_the_newest_and_costs_stay():
     book.lots[0] = [RefLot(shares=D(q), cost=D(c), opened_ns=k) for k, (q, c) in enumerate(lots)]
     settle(book, bar(quote("20", split=(1, 2))), params())
     # 9/2 -> 4; lots 1.5 + 2.5 + 0.5 = 4.5: half a share too many comes from the newest
-    assert [(lot.shares, lot.cost) for lot in book.lots[0]] == [(D("1.5"), 30), (D("2.5"), 60), (0, 9)]
+    assert [(lot.shares, lot.cost) for lot in book.lots[0]] == [(D("1.5"), 30), (D("2.5"), 60)]  # the rest is dropped
     settle(book, bar(quote("20", split=(1, 3)), day=11), params())
     # 4/3 -> 1; lots 0.5 + 0.833333 + 0 = 1.333333: 0.333333 comes from the second
-    assert [lot.shares for lot in book.lots[0]] == [D("0.5"), D("0.5"), 0]
-    book.orders = [order("-1", "0")]
-    settle(book, bar(quote("70"), day=12), params())
-    assert book.lots[0] == [RefLot(shares=D(0), cost=D(9), opened_ns=2)]
+    assert [lot.shares for lot in book.lots[0]] == [D("0.5"), D("0.5")]
+    assert book.realised == 10 + 20 - 9  # cash in lieu of half a share and of a third, less the cost of the lot that went
 
 
 def test_split_difference_of_lots_goes_to_the_newest():

@@ -75,13 +75,14 @@ def apply_splits(book, bar, instruments, journal, ns):
             book.acct[REALISED] += cash
             log_event(journal, EV_CASH_IN_LIEU, i, 0, cash, ns)
         book.qty[i] = new_qty
-        split_lots(book, i, new_qty, num, den)
+        book.acct[REALISED] -= split_lots(book, i, new_qty, num, den)
         split_allocations(book.alloc, i, new_qty, num, den)
     keep = np.ones(book.acct[N_ORDERS], np.bool_)
     for k in range(book.acct[N_ORDERS]):
         i = book.order[k, O_INSTR]
-        split_order(book.order[k], book.want[k], bar.split_num[i], bar.split_den[i], instruments.tick[i],
-                    instruments.step[i])
+        split_order(
+            book.order[k], book.want[k], bar.split_num[i], bar.split_den[i], instruments.tick[i], instruments.step[i]
+        )
         if book.order[k, O_REM] == 0:
             keep[k] = False
             log_end(journal, book.order[k], CANCELED, ns)
@@ -95,7 +96,7 @@ def apply_dividends(book, bar, day, journal, ns):
         if bar.dividend[i] > 0 and book.qty[i] != 0:
             amount = mul_div_round(book.qty[i], bar.dividend[i], 100_000_000)
             book.acct[DIVIDENDS] += amount
-            if bar.pay_day[i] > day:
+            if amount != 0 and bar.pay_day[i] > day:
                 slot = -1
                 for r in range(RECEIVABLE_SLOTS - 1, -1, -1):
                     if book.recv_day[i, r] == 0:
@@ -249,8 +250,19 @@ def decide_bar(book, score, capital, volatility, traded, split_num, split_den, i
 @njit(cache=True)
 def bar_at(market, t):
     """Return row t of a Market, each field a view."""
-    return Market(market.open[t], market.high[t], market.low[t], market.close[t], market.volume[t], market.traded[t],
-                  market.split_num[t], market.split_den[t], market.dividend[t], market.pay_day[t], market.head[t])
+    return Market(
+        market.open[t],
+        market.high[t],
+        market.low[t],
+        market.close[t],
+        market.volume[t],
+        market.traded[t],
+        market.split_num[t],
+        market.split_den[t],
+        market.dividend[t],
+        market.pay_day[t],
+        market.head[t],
+    )
 
 
 @njit(cache=True)
@@ -285,12 +297,31 @@ def fold(book, market, scores, capital, volatility, decides, instruments, params
         out[t, 0] = book.acct[CASH]
         out[t, 1] = book.acct[EQUITY]
         out[t, 2] = book.acct[STATE]
-        out[t, 4:4 + n] = book.qty
-        out[t, 4 + n:] = book.mark
+        out[t, 4 : 4 + n] = book.qty
+        out[t, 4 + n :] = book.mark
         if decides[t]:
-            decision = decide_bar(book, scores[t], capital, volatility[t], bar.traded, market.split_num[t + 1],
-                                  market.split_den[t + 1], instruments, params, journal, bar.head[H_NS])
-            plan_orders(book, decision, instruments, market.split_num[t + 1], market.split_den[t + 1], params, journal,
-                        bar.head[H_NS])
+            decision = decide_bar(
+                book,
+                scores[t],
+                capital,
+                volatility[t],
+                bar.traded,
+                market.split_num[t + 1],
+                market.split_den[t + 1],
+                instruments,
+                params,
+                journal,
+                bar.head[H_NS],
+            )
+            plan_orders(
+                book,
+                decision,
+                instruments,
+                market.split_num[t + 1],
+                market.split_den[t + 1],
+                params,
+                journal,
+                bar.head[H_NS],
+            )
         out[t, 3] = book.acct[N_ORDERS]
     return market.head.shape[0] - 1, DONE

@@ -48,34 +48,51 @@ JOURNAL_ROWS = 20_000
 def step_params(risk: Risk, execution: Execution) -> StepParams:
     """Return the settings of risk and execution as the scalars of a step."""
     return StepParams(
-        slippage_ppm=round(execution.slippage_bps * 100), commission_ppm=round(execution.commission_bps * 100),
+        slippage_ppm=round(execution.slippage_bps * 100),
+        commission_ppm=round(execution.commission_bps * 100),
         commission_per_share_e6=to_quanta(execution.commission_per_share_usd, 1_000_000),
         commission_min_e4=to_quanta(execution.commission_min_usd, MONEY_SCALE),
-        participation_ppm=round(execution.participation_frac * PPM), remainder=REMAINDERS.index(execution.remainder),
-        max_order_age_bars=execution.max_order_age_bars, sizing=SIZING_METHODS.index(risk.position_sizing_method),
-        max_position_ppm=round(risk.max_position_size * PPM), max_exposure_ppm=round(risk.max_exposure * PPM),
+        participation_ppm=round(execution.participation_frac * PPM),
+        remainder=REMAINDERS.index(execution.remainder),
+        max_order_age_bars=execution.max_order_age_bars,
+        sizing=SIZING_METHODS.index(risk.position_sizing_method),
+        max_position_ppm=round(risk.max_position_size * PPM),
+        max_exposure_ppm=round(risk.max_exposure * PPM),
         max_turnover_ppm=round(risk.max_turnover * PPM),
         min_order_e4=to_quanta(str(risk.min_order_notional_usd), MONEY_SCALE),
-        band_ppm=round(risk.rebalance_band_frac * PPM), max_daily_loss_ppm=round(risk.max_daily_loss * PPM),
-        max_drawdown_ppm=round(risk.max_drawdown * PPM), reduce_lifts=risk.reduce_lifts_after_sessions or 0,
-        halt_lifts=risk.halt_lifts_after_sessions or 0, max_position=float(risk.max_position_size),
-        max_exposure=float(risk.max_exposure), target_volatility=float(risk.target_volatility))
+        band_ppm=round(risk.rebalance_band_frac * PPM),
+        max_daily_loss_ppm=round(risk.max_daily_loss * PPM),
+        max_drawdown_ppm=round(risk.max_drawdown * PPM),
+        reduce_lifts=risk.reduce_lifts_after_sessions or 0,
+        halt_lifts=risk.halt_lifts_after_sessions or 0,
+        max_position=float(risk.max_position_size),
+        max_exposure=float(risk.max_exposure),
+        target_volatility=float(risk.target_volatility),
+    )
 
 
 def new_journal(book: Book, rows: int = 0) -> Journal:
     """Return an empty journal with room for at least one bar of this book."""
     n, n_orders = book.qty.size, book.order.shape[0]
-    return Journal(events=np.zeros((rows + 12 * n + 3 * n_orders + 8, 5), np.int64),
-                   fills=np.zeros((rows + n_orders, F_COLUMNS), np.int64),
-                   ends=np.zeros((rows + 2 * n_orders, 5), np.int64),
-                   orders=np.zeros((rows + n, O_COLUMNS), np.int64), counts=np.zeros(4, np.int64))
+    return Journal(
+        events=np.zeros((rows + 12 * n + 3 * n_orders + 8, 5), np.int64),
+        fills=np.zeros((rows + n_orders, F_COLUMNS), np.int64),
+        ends=np.zeros((rows + 2 * n_orders, 5), np.int64),
+        orders=np.zeros((rows + n, O_COLUMNS), np.int64),
+        counts=np.zeros(4, np.int64),
+    )
 
 
 def used(journal: Journal) -> Journal:
     """Return the rows of a journal that are in use, as copies."""
     c = journal.counts
-    return Journal(events=journal.events[:c[J_EVENTS]].copy(), fills=journal.fills[:c[J_FILLS]].copy(),
-                   ends=journal.ends[:c[J_ENDS]].copy(), orders=journal.orders[:c[J_ORDERS]].copy(), counts=c.copy())
+    return Journal(
+        events=journal.events[: c[J_EVENTS]].copy(),
+        fills=journal.fills[: c[J_FILLS]].copy(),
+        ends=journal.ends[: c[J_ENDS]].copy(),
+        orders=journal.orders[: c[J_ORDERS]].copy(),
+        counts=c.copy(),
+    )
 
 
 def with_room(book: Book, params: StepParams) -> Book:
@@ -85,8 +102,11 @@ def with_room(book: Book, params: StepParams) -> Book:
     wide = copy_book(book)
     if wide.lot_qty.shape[1] <= need:
         pad = ((0, 0), (0, max(8, need)))
-        wide = wide._replace(lot_qty=np.pad(wide.lot_qty, pad), lot_cost=np.pad(wide.lot_cost, pad),
-                             lot_opened=np.pad(wide.lot_opened, pad))
+        wide = wide._replace(
+            lot_qty=np.pad(wide.lot_qty, pad),
+            lot_cost=np.pad(wide.lot_cost, pad),
+            lot_opened=np.pad(wide.lot_opened, pad),
+        )
     rows = n * (params.max_order_age_bars + 2)
     if wide.order.shape[0] < rows:
         more = ((0, rows - wide.order.shape[0]), (0, 0))
@@ -104,16 +124,25 @@ def canonical_book(book: Book) -> Book:
     for i in range(book.qty.size):
         head, count = int(book.lot_head[i]), int(book.lot_count[i])
         for array, source in zip(lots, (book.lot_qty, book.lot_cost, book.lot_opened), strict=True):
-            array[i, :count] = source[i, head:head + count]
+            array[i, :count] = source[i, head : head + count]
     order = np.argsort(np.where(book.recv_day == 0, np.iinfo(np.int64).max, book.recv_day), axis=1, kind="stable")
     m = int(book.acct[N_ORDERS])
     return book._replace(
-        acct=book.acct.copy(), qty=book.qty.copy(), mark=book.mark.copy(), stale=book.stale.copy(),
-        alloc=book.alloc.copy(), lot_qty=lots[0], lot_cost=lots[1], lot_opened=lots[2],
-        lot_head=np.zeros_like(book.lot_head), lot_count=book.lot_count.copy(),
+        acct=book.acct.copy(),
+        qty=book.qty.copy(),
+        mark=book.mark.copy(),
+        stale=book.stale.copy(),
+        alloc=book.alloc.copy(),
+        lot_qty=lots[0],
+        lot_cost=lots[1],
+        lot_opened=lots[2],
+        lot_head=np.zeros_like(book.lot_head),
+        lot_count=book.lot_count.copy(),
         recv_day=np.take_along_axis(book.recv_day, order, 1),
-        recv_amount=np.take_along_axis(book.recv_amount, order, 1), order=book.order[:m].copy(),
-        want=book.want[:m].copy())
+        recv_amount=np.take_along_axis(book.recv_amount, order, 1),
+        order=book.order[:m].copy(),
+        want=book.want[:m].copy(),
+    )
 
 
 def settle(book: Book, bar: Market, instruments: Instruments, params: StepParams) -> tuple[Book, Journal]:
@@ -121,22 +150,44 @@ def settle(book: Book, bar: Market, instruments: Instruments, params: StepParams
     after = with_room(book, params)
     journal = new_journal(after)
     if not kernels.settle_bar(after, bar, instruments, params, journal):
-        raise BookError("an instrument has more than 8 pending dividend payments",
-                        next_step="check the pay dates of its corporate actions")
+        raise BookError(
+            "an instrument has more than 8 pending dividend payments",
+            next_step="check the pay dates of its corporate actions",
+        )
     return after, used(journal)
 
 
-def decide(book: Book, score: Floats, capital: Capital, volatility: Floats, bar: Market, upcoming: Market,
-           instruments: Instruments, params: StepParams) -> tuple[Decision, Journal]:
+def decide(
+    book: Book,
+    score: Floats,
+    capital: Capital,
+    volatility: Floats,
+    bar: Market,
+    upcoming: Market,
+    instruments: Instruments,
+    params: StepParams,
+) -> tuple[Decision, Journal]:
     """Return the targets for the next bar and the limits that changed them; score [S, n], volatility [n]."""
     journal = new_journal(book)
-    decision = kernels.decide_bar(book, score, capital, volatility, bar.traded, upcoming.split_num,
-                                  upcoming.split_den, instruments, params, journal, bar.head[0])
+    decision = kernels.decide_bar(
+        book,
+        score,
+        capital,
+        volatility,
+        bar.traded,
+        upcoming.split_num,
+        upcoming.split_den,
+        instruments,
+        params,
+        journal,
+        bar.head[0],
+    )
     return decision, used(journal)
 
 
-def plan(book: Book, decision: Decision, bar: Market, upcoming: Market, instruments: Instruments,
-         params: StepParams) -> tuple[Book, Journal]:
+def plan(
+    book: Book, decision: Decision, bar: Market, upcoming: Market, instruments: Instruments, params: StepParams
+) -> tuple[Book, Journal]:
     """Return the book with its new working orders, and those orders in the journal."""
     after = with_room(book, params)
     journal = new_journal(after)
@@ -146,8 +197,10 @@ def plan(book: Book, decision: Decision, bar: Market, upcoming: Market, instrume
 
 def in_next_units(book: Book, upcoming: Market, instruments: Instruments) -> Ints:
     """Return the quantities [n] of the book in the units of the next bar."""
-    qty = [mul_div_trunc(q, num, den) // unit * unit for q, num, den, unit in
-           zip(book.qty, upcoming.split_num, upcoming.split_den, instruments.step, strict=True)]
+    qty = [
+        mul_div_trunc(q, num, den) // unit * unit
+        for q, num, den, unit in zip(book.qty, upcoming.split_num, upcoming.split_den, instruments.step, strict=True)
+    ]
     return np.array(qty, np.int64)
 
 
@@ -174,11 +227,19 @@ class FoldResult:
 
     @property
     def qty_e6(self) -> Ints:
-        return np.asarray(self.table[:, 4:4 + self.n])
+        return np.asarray(self.table[:, 4 : 4 + self.n])
 
 
-def fold(book: Book, market: Market, scores: Floats, capital: Capital, volatility: Floats, instruments: Instruments,
-         params: StepParams, decides: np.ndarray | None = None) -> FoldResult:
+def fold(
+    book: Book,
+    market: Market,
+    scores: Floats,
+    capital: Capital,
+    volatility: Floats,
+    instruments: Instruments,
+    params: StepParams,
+    decides: np.ndarray | None = None,
+) -> FoldResult:
     """Run all bars of market but the last, which only tells the splits that follow; decide where decides [T] says.
 
     scores [T, S, n], volatility [T, n] for the same rows as market. The given book stays as it is.
@@ -191,13 +252,15 @@ def fold(book: Book, market: Market, scores: Floats, capital: Capital, volatilit
     while True:
         t, code = kernels.fold(book, market, scores, capital, volatility, decides, instruments, params, journal, t, out)
         if code == kernels.NEED_RECEIVABLE_SLOT:
-            raise BookError("an instrument has more than 8 pending dividend payments",
-                            next_step="check the pay dates of its corporate actions")
+            raise BookError(
+                "an instrument has more than 8 pending dividend payments",
+                next_step="check the pay dates of its corporate actions",
+            )
         kept.append(used(journal))
         if code == kernels.DONE:
             break
         book = with_room(book, params)
         journal.counts[:] = 0
-    joined = Journal(*(np.concatenate([getattr(j, name) for j in kept]) for name in Journal._fields[:4]),
-                     counts=np.sum([j.counts for j in kept], axis=0))
+    rows = {name: np.concatenate([getattr(j, name) for j in kept]) for name in Journal._fields[:4]}
+    joined = Journal(**rows, counts=np.sum([j.counts for j in kept], axis=0))
     return FoldResult(book=book, table=out, journal=joined, n=n)

@@ -122,7 +122,7 @@ def fill_orders(book, bar, instruments, params, journal, ns):
             price = fill_price(bar.open[i], instruments.tick[i], params.slippage_ppm, side > 0)
             qty = min(abs(rem), max(cap, 0))
             if side < 0:
-                blocked[k] = book.qty[i] < abs(rem)
+                blocked[k] = book.qty[i] < qty
                 qty = min(qty, book.qty[i])
             else:
                 within = affordable_qty(qty, price, step, book.acct[CASH], params)

@@ -78,9 +78,7 @@ class CorporateAction:
             possible = self.ratio_num > 0 and self.ratio_den > 0 and self.ratio_num != self.ratio_den
             possible = possible and self.dividend_e6 == 0
         else:
-            possible = (
-                self.kind == "dividend" and self.dividend_e6 > 0 and self.ratio_num == self.ratio_den == 1
-            )
+            possible = self.kind == "dividend" and self.dividend_e6 > 0 and self.ratio_num == self.ratio_den == 1
         if not possible:
             raise MalformedData(
                 f"{self.symbol} {self.ex_date}: a {self.kind} of {self.ratio_num}:{self.ratio_den} and "
@@ -130,9 +128,7 @@ class Feed(Protocol):
         VendorDown, MalformedData; and NotASession if the calendar does not reach that far.
         """
 
-    def actions(
-        self, symbols: Sequence[str], first_session: date, last_session: date
-    ) -> tuple[CorporateAction, ...]:
+    def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
         """Return the corporate actions with an ex-date from first to last, both included, sorted by symbol
         and date.
 

@@ -135,9 +135,7 @@ class CsvFeed:
             )
         return BarBatch(rows=make_rows(records), rejects=tuple(rejects))
 
-    def actions(
-        self, symbols: Sequence[str], first_session: date, last_session: date
-    ) -> tuple[CorporateAction, ...]:
+    def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
         """Return the actions with an ex-date from first to last, both included, sorted by symbol and date.
 
         A line that cannot be read raises MalformedData: a book that misses a split is wrong by half.
@@ -197,9 +195,7 @@ class CsvFeed:
         for symbol in symbols:
             if symbol not in known or len(symbol) > MAX_SYMBOL_CHARS:
                 raise self._no_such_symbol(symbol, sorted(known), timeframe)
-        return [
-            file for file in files.values() if any(file.symbol(line) in symbols for _, line in file.lines)
-        ]
+        return [file for file in files.values() if any(file.symbol(line) in symbols for _, line in file.lines)]
 
     def _no_such_symbol(self, symbol: str, known: list[str], timeframe: str) -> NoSuchSymbol:
         close = difflib.get_close_matches(symbol.upper(), known, n=1, cutoff=0.4)
@@ -270,9 +266,7 @@ class _Reader:
         if known is None:
             calendar = self._window.calendar
             near = f"{calendar.previous_session(day)} and {calendar.next_session(day)}"
-            raise ValueError(
-                f"{day} ({day:%A}) is not a session of {calendar.name}; nearest sessions: {near}"
-            )
+            raise ValueError(f"{day} ({day:%A}) is not a session of {calendar.name}; nearest sessions: {near}")
         end_ns = known[1][-1]
         if self._window.timeframe != DAILY:
             end_ns = _instant_ns(fields[columns["bar_end_at"]].strip())
@@ -298,18 +292,14 @@ def _read(path: Path, required: Sequence[str], *, may_be_bare: bool = False) -> 
     split = text.replace("\x00", "\\x00").split("\n")
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(split, start=1) if line.strip()]
     if not lines:
-        raise MalformedData(
-            f"{path.name} is empty.", next_step="Restore the file, or remove it.", path=str(path)
-        )
+        raise MalformedData(f"{path.name} is empty.", next_step="Restore the file, or remove it.", path=str(path))
     header = [name.strip() for name in lines[0][1].split(",")]
     for column in required:
         if header.count(column) != 1:
             close = difflib.get_close_matches(column, header, n=1)
             raise MalformedData(
                 f"{path.name} has {header.count(column)} columns {column!r}; its header is {lines[0][1]!r}.",
-                next_step=f"Rename {close[0]!r}."
-                if close and close[0] != column
-                else f"Give it {column!r} once.",
+                next_step=f"Rename {close[0]!r}." if close and close[0] != column else f"Give it {column!r} once.",
                 path=str(path),
                 line_no=1,
             )

@@ -133,9 +133,7 @@ class YahooFeed:
                 chart = self._chart(symbol, first_session)
                 newest = max((day for day in chart.labels if day != chart.running), default=None)
                 if newest is None or newest < last_session:
-                    failures.append(
-                        SymbolFailure(symbol=symbol, error=self._late(symbol, newest, last_session))
-                    )
+                    failures.append(SymbolFailure(symbol=symbol, error=self._late(symbol, newest, last_session)))
                 found, bad = _records(symbol, chart, sessions, first_session, last_session)
                 records.extend(found)
                 rejects.extend(bad)
@@ -145,9 +143,7 @@ class YahooFeed:
             raise next((f.error for f in failures if isinstance(f.error, NoDataYet)), failures[0].error)
         return BarBatch(rows=make_rows(records), rejects=tuple(rejects), failures=tuple(failures))
 
-    def actions(
-        self, symbols: Sequence[str], first_session: date, last_session: date
-    ) -> tuple[CorporateAction, ...]:
+    def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
         """Return splits and dividends with an ex-date from first to last, both included, by symbol and date.
 
         Uses the answers of a `bars` call that reached as far back; asks Yahoo otherwise. Symbols that
@@ -228,9 +224,7 @@ def _records(
             raw = json.dumps([day.isoformat(), *values])
             rejects.append(Reject(symbol=symbol, line_no=index, raw=raw, reason=reason, session_date=day))
         else:
-            records.append(
-                (symbol, day, sessions[day], values[0], values[1], values[2], values[3], values[4])
-            )
+            records.append((symbol, day, sessions[day], values[0], values[1], values[2], values[3], values[4]))
     return records, rejects
 
 
@@ -248,9 +242,7 @@ def _parse(symbol: str, result: dict[str, Any]) -> _Chart:
             raise ValueError(f"{len(stamps)} timestamps, but {[len(c) for c in columns]} values")
         labels = tuple(_label(stamp, zone) for stamp in stamps)
         events = result.get("events") or {}
-        splits = tuple(
-            sorted((_split(event, zone) for event in (events.get("splits") or {}).values()), key=_ex_date)
-        )
+        splits = tuple(sorted((_split(event, zone) for event in (events.get("splits") or {}).values()), key=_ex_date))
         values = np.array(columns, dtype=np.float64).T.reshape(len(stamps), len(FIELDS))
         dividends = tuple(
             (day, float(event["amount"]) * float(_factor_after(day, splits)))
@@ -301,9 +293,7 @@ def _as_traded(
     prices = values[:, :4] * factor[:, None]
     cents = np.round(prices, 2)
     with np.errstate(invalid="ignore"):
-        prices = np.where(
-            np.abs(prices - cents) <= np.abs(prices) * FLOAT32_NOISE, cents, np.round(prices, 4)
-        )
+        prices = np.where(np.abs(prices - cents) <= np.abs(prices) * FLOAT32_NOISE, cents, np.round(prices, 4))
     return np.column_stack([prices, np.rint(values[:, 4] / factor)])
 
 

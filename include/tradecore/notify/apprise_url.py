@@ -36,9 +36,7 @@ class AppriseUrl:
                 f"{self.name}: Apprise does not understand this URL", next_step=next_step, channel=self.name
             )
         with apprise.LogCapture(level=logging.WARNING) as captured:
-            accepted = service.notify(
-                title=subject(alert), body=message(alert), notify_type=_TYPES[alert.severity]
-            )
+            accepted = service.notify(title=subject(alert), body=message(alert), notify_type=_TYPES[alert.severity])
             said = captured.getvalue() if isinstance(captured, io.StringIO) else ""
         if not accepted:
             raise DeliveryError(

@@ -56,9 +56,7 @@ class Smtp:
                 channel="smtp",
             ) from error
         if refused:
-            log.warning(
-                "smtp: %s refused %s; the others have the mail", self.host, ", ".join(sorted(refused))
-            )
+            log.warning("smtp: %s refused %s; the others have the mail", self.host, ", ".join(sorted(refused)))
 
     def _connect(self) -> smtplib.SMTP:
         # An address literal for EHLO: looking up the own name can take half a minute without DNS.

@@ -11,9 +11,7 @@ def subject(alert: Alert) -> str:
     """Return one line that says what, for which book and session, at which stage."""
     where = " ".join(part for part in (alert.book, _session(alert), alert.stage) if part)
     return one_line(
-        f"[{alert.severity.upper()}] {where}: {alert.title}"
-        if where
-        else f"[{alert.severity.upper()}] {alert.title}"
+        f"[{alert.severity.upper()}] {where}: {alert.title}" if where else f"[{alert.severity.upper()}] {alert.title}"
     )
 
 

@@ -8,6 +8,7 @@ from numba import njit
 from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
 from tradecore.model import (
     CANCELED,
+    EQUITY,
     EV_BELOW_MIN,
     EV_HALTED,
     EV_INSIDE_BAND,
@@ -21,8 +22,8 @@ from tradecore.model import (
     N_ORDERS,
     O_DECIDED_NS,
     O_INSTR,
-    O_LINE,
     O_LIMIT,
+    O_LINE,
     O_QTY,
     O_REF,
     O_REM,
@@ -30,7 +31,6 @@ from tradecore.model import (
     O_SPLIT_DEN,
     O_SPLIT_NUM,
     O_STOP,
-    EQUITY,
     REDUCING,
     STATE,
 )
@@ -65,7 +65,10 @@ def split_allocations(alloc, i, new_total, num, den):
     """Scale column i of alloc [S, n] by num/den so that it sums to new_total: floor each, the difference to the first
     strategy that holds some (taken from the first ones that hold)."""
     rest = new_total
+    first = -1
     for s in range(alloc.shape[0]):
+        if first < 0 and alloc[s, i] > 0:
+            first = s
         alloc[s, i] = mul_div_floor(alloc[s, i], num, den)
         rest -= alloc[s, i]
     for s in range(alloc.shape[0]):
@@ -75,11 +78,16 @@ def split_allocations(alloc, i, new_total, num, den):
             move = rest if rest > 0 else max(rest, -alloc[s, i])
             alloc[s, i] += move
             rest -= move
+    if rest > 0:
+        alloc[max(first, 0), i] += rest
 
 
 @njit(cache=True)
 def split_lots(book, i, new_total, num, den):
-    """Scale the lots of instrument i by num/den to sum to new_total; the difference goes to the newest, costs stay."""
+    """Scale the lots of instrument i by num/den to sum to new_total; the difference goes to the newest, costs stay.
+
+    Return the cost e4 of lots that nothing is left of.
+    """
     rest = new_total
     head, count = book.lot_head[i], book.lot_count[i]
     for k in range(head, head + count):
@@ -91,6 +99,17 @@ def split_lots(book, i, new_total, num, den):
         move = rest if rest > 0 else max(rest, -book.lot_qty[i, k])
         book.lot_qty[i, k] += move
         rest -= move
+    lost, kept = 0, head
+    for k in range(head, head + count):
+        if book.lot_qty[i, k] == 0:
+            lost += book.lot_cost[i, k]
+            continue
+        book.lot_qty[i, kept] = book.lot_qty[i, k]
+        book.lot_cost[i, kept] = book.lot_cost[i, k]
+        book.lot_opened[i, kept] = book.lot_opened[i, k]
+        kept += 1
+    book.lot_count[i] = kept - head
+    return lost
 
 
 @njit(cache=True)
@@ -208,7 +227,7 @@ def order_delta(book, i, target, qty, num, den, step):
     for k in range(book.acct[N_ORDERS]):
         if book.order[k, O_INSTR] == i:
             working += trunc_to(mul_div_trunc(book.order[k, O_REM], num, den), step)
-    return target - qty - working, working
+    return trunc_to(target - qty - working, step), working
 
 
 @njit(cache=True)
@@ -246,7 +265,7 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
         delta, working = order_delta(book, i, target, qty, split_num[i], split_den[i], instruments.step[i])
         if working != 0 and delta != 0 and (delta > 0) != (working > 0):
             drop_working(book, i, keep, journal, ns)
-            delta, working = target - qty, 0
+            delta, working = trunc_to(target - qty, instruments.step[i]), 0
         if state == REDUCING and delta > 0:
             log_event(journal, EV_REDUCE_ONLY, i, delta, 0, ns)
             delta = 0

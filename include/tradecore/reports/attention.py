@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tradecore.report_model import SessionReport
+from tradecore.reports.formats import usd
 
 RANKS = ("critical", "error", "warning")
 
@@ -32,8 +33,8 @@ def _state(report: SessionReport) -> Iterator[Attention]:
         yield Attention(
             severity="critical",
             what=f"The book is halted (for {report.account.state_sessions} sessions). It sends no orders.",
-            next_step="Read the reason under 'What changed'. A halt ends as risk.halt_lifts_after_sessions says, "
-            "or when a person lifts it.",
+            next_step="Read the reason under 'What changed'. It ends as risk.halt_lifts_after_sessions says, or "
+            "when a person lifts it.",
         )
     if state == "REDUCING":
         yield Attention(
@@ -44,7 +45,7 @@ def _state(report: SessionReport) -> Iterator[Attention]:
     if report.account.cash_usd < 0:
         yield Attention(
             severity="error",
-            what=f"Cash is negative: {report.account.cash_usd} USD.",
+            what=f"Cash is negative: {usd(report.account.cash_usd)}.",
             next_step="Check the fills and the corporate actions of this session.",
         )
 
@@ -109,7 +110,7 @@ def _orders(report: SessionReport) -> Iterator[Attention]:
             detail = f" ({order.status_detail})" if order.status_detail else ""
             yield Attention(
                 severity=severity,
-                what=f"Order {order.line_no} {order.symbol} is {order.status.replace('_', ' ').lower()}{detail}.",
+                what=f"Order {order.line_no + 1} ({order.symbol}) is {order.status.replace('_', ' ').lower()}{detail}.",
                 next_step=next_step,
             )
 

@@ -24,7 +24,8 @@ from tradecore.reports.happened import event_text, limit_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIMIT_AT = Decimal("0.8")  # where on a meter its limit stands
-METRICS_FROM_RETURNS = 20
+METRICS_FROM_RETURNS = 60
+ROWS_OF_NAMES = 40
 WIDE, NARROW = (1040, 320), (358, 250)
 CANDLES = (420, 240)
 
@@ -55,6 +56,8 @@ class Name:
 
 def render(report: SessionReport) -> str:
     """Return the report as one self-contained HTML document that ends with a newline."""
+    names = _names(report)
+    shown = names if len(names) <= ROWS_OF_NAMES else [name for name in names if _says_something(name)]
     return (
         _environment()
         .get_template("session_report.html.j2")
@@ -69,7 +72,9 @@ def render(report: SessionReport) -> str:
             meters=_meters(report),
             position_meters={line.symbol: _position_meter(report, line) for line in report.positions},
             gains={line.symbol: price_gain_usd(line) for line in report.positions},
-            names=_names(report),
+            names=shown,
+            names_left_out=len(names) - len(shown),
+            ratios_from=METRICS_FROM_RETURNS,
             fill_totals=_fill_totals(report.fills),
             figures=_figures(report),
             equity_svgs=_equity_svgs(report),
@@ -180,6 +185,10 @@ def _names(report: SessionReport) -> list[Name]:
     ]
 
 
+def _says_something(name: Name) -> bool:
+    return bool(name.held_shares or name.target_shares or any(score for _, score, _ in name.scores))
+
+
 def _fill_totals(fills: tuple[FillLine, ...]) -> Mapping[str, Decimal | None]:
     """Return the totals of the session's fills; slippage in bps is weighted by notional."""
     at_open = sum((abs(fill.qty_shares * fill.open_price_usd) for fill in fills), ZERO)
@@ -203,10 +212,10 @@ def _returns(report: SessionReport) -> metrics.Floats:
 
 
 def _figures(report: SessionReport) -> list[tuple[str, str, str]]:
-    """Return (name, figure, convention) of the book since inception; ratios only from 20 returns on."""
+    """Return (name, figure, convention) of the book since inception; annual ones only when they mean something."""
     returns = _returns(report)
     figures = [
-        ("Return", formats.signed_percent(metrics.total_return(returns)), "since the opening, net of deposits"),
+        ("Return", formats.signed_percent(metrics.total_return(returns)), "net of deposits"),
         ("Deepest drawdown", formats.percent(metrics.max_drawdown(returns)), "of the time-weighted index"),
         ("Longest below a peak", f"{metrics.longest_drawdown(returns)} sessions", ""),
     ]

@@ -14,7 +14,7 @@ from tradecore.backtest import step
 from tradecore.bars import adjusted
 from tradecore.context import book_calendar
 from tradecore.errors import SessionError
-from tradecore.model import CASH, EQUITY, PEAK, STATE_NAMES, Capital, Floats, Instruments, Market, new_book
+from tradecore.model import CASH, EQUITY, PEAK, STATE_NAMES, Capital, Floats, Instruments, Market, StepParams, new_book
 from tradecore.reports import metrics
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
@@ -30,7 +30,7 @@ class Inputs:
     capital: Capital
     volatility: Floats
     instruments: Instruments
-    params: step.StepParams
+    params: StepParams
     symbols: tuple[str, ...]
     instrument_ids: tuple[int, ...]
     strategies: tuple[str, ...]
@@ -59,32 +59,56 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
     instruments = [m.instrument for m in members]
     ends = [(d, e) for d in calendar.sessions_in_range(first, last) for e in calendar.bar_ends(d, timeframe)]
     back = max([r.lookback_bars for r in rules] + [trading.risk.volatility_lookback_bars + 1])
-    panel = market.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments,
-                              ends=market.bar_ends_until(calendar, ends[0][1], timeframe, back) + ends[1:])
-    actions = stored.read_actions(conn, source=source, instruments=[i.instrument_id for i in instruments],
-                                  after=calendar.previous_session(ends[0][0]),
-                                  until=calendar.next_session(ends[-1][0]))
+    panel = market.read_panel(
+        conn,
+        timeframe=timeframe,
+        source=source,
+        instruments=instruments,
+        ends=market.bar_ends_until(calendar, ends[0][1], timeframe, back) + ends[1:],
+    )
+    actions = stored.read_actions(
+        conn,
+        source=source,
+        instruments=[i.instrument_id for i in instruments],
+        after=calendar.previous_session(ends[0][0]),
+        until=calendar.next_session(ends[-1][0]),
+    )
     scores = np.full((len(ends), len(rules), len(instruments)), np.nan)
     for s, rule in enumerate(rules):
-        scores[:, s] = market.score_history(rule, panel)[back - 1:]
-    volatility = step.volatilities(adjusted(panel.close, panel), trading.risk.volatility_lookback_bars,
-                                   market.bars_per_year(calendar, timeframe))[back - 1:]
+        scores[:, s] = market.score_history(rule, panel)[back - 1 :]
+    volatility = step.volatilities(
+        adjusted(panel.close, panel), trading.risk.volatility_lookback_bars, market.bars_per_year(calendar, timeframe)
+    )[back - 1 :]
     names = tuple(r.name for r in rules)
     return Inputs(
-        market=market.to_market(panel.rows(back - 1, panel.bar_end_ns.size), actions, calendar=calendar,
-                                timeframe=timeframe),
-        scores=scores, capital=market.capital_of(rules, names, instruments), volatility=volatility,
-        instruments=market.instrument_arrays(instruments), params=step.step_params(trading.risk, trading.execution),
-        symbols=panel.symbols, instrument_ids=tuple(i.instrument_id for i in instruments), strategies=names,
-        cash_e4=to_quanta(settings.initial_cash_usd, MONEY_SCALE), days=tuple(d for d, _ in ends))
+        market=market.to_market(
+            panel.rows(back - 1, panel.bar_end_ns.size), actions, calendar=calendar, timeframe=timeframe
+        ),
+        scores=scores,
+        capital=market.capital_of(rules, names, instruments),
+        volatility=volatility,
+        instruments=market.instrument_arrays(instruments),
+        params=step.step_params(trading.risk, trading.execution),
+        symbols=panel.symbols,
+        instrument_ids=tuple(i.instrument_id for i in instruments),
+        strategies=names,
+        cash_e4=to_quanta(settings.initial_cash_usd, MONEY_SCALE),
+        days=tuple(d for d, _ in ends),
+    )
 
 
 def fold(inputs: Inputs) -> step.FoldResult:
     """Run the fold from a book that opens with cash before the first bar."""
-    book = new_book(cash_e4=inputs.cash_e4, n_instruments=len(inputs.symbols), n_strategies=len(inputs.strategies),
-                    n_lots=8, n_orders=8)
-    return step.fold(book, inputs.market, inputs.scores, inputs.capital, inputs.volatility, inputs.instruments,
-                     inputs.params)
+    book = new_book(
+        cash_e4=inputs.cash_e4,
+        n_instruments=len(inputs.symbols),
+        n_strategies=len(inputs.strategies),
+        n_lots=8,
+        n_orders=8,
+    )
+    return step.fold(
+        book, inputs.market, inputs.scores, inputs.capital, inputs.volatility, inputs.instruments, inputs.params
+    )
 
 
 def run(settings: Settings, conn: psycopg.Connection, *, first: date, last: date) -> Backtest:
@@ -97,35 +121,55 @@ def run(settings: Settings, conn: psycopg.Connection, *, first: date, last: date
 def as_records(result: Backtest) -> dict[str, object]:
     """Return a backtest for machines: money as decimal text, one entry per bar, and the hash of the final book."""
     inputs, table = result.inputs, result.fold.table
-    bars = [{"session": str(d), "equity_usd": str(usd(int(row[1]))), "cash_usd": str(usd(int(row[0]))),
-             "state": STATE_NAMES[int(row[2])]} for d, row in zip(inputs.days, table, strict=True)]
+    bars = [
+        {
+            "session": str(d),
+            "equity_usd": str(usd(int(row[1]))),
+            "cash_usd": str(usd(int(row[0]))),
+            "state": STATE_NAMES[int(row[2])],
+        }
+        for d, row in zip(inputs.days, table, strict=True)
+    ]
     final = step.canonical_book(result.fold.book)
-    return {"first": str(inputs.days[0]), "last": str(inputs.days[-1]), "symbols": inputs.symbols,
-            "strategies": inputs.strategies, "fills": int(result.fold.journal.counts[1]),
-            "orders": int(result.fold.journal.counts[3]), "book_hash": provenance.hash_of([a.tolist() for a in final]),
-            "metrics": _metrics(result), "bars": bars}
+    return {
+        "first": str(inputs.days[0]),
+        "last": str(inputs.days[-1]),
+        "symbols": inputs.symbols,
+        "strategies": inputs.strategies,
+        "fills": int(result.fold.journal.counts[1]),
+        "orders": int(result.fold.journal.counts[3]),
+        "book_hash": provenance.hash_of([a.tolist() for a in final]),
+        "metrics": _metrics(result),
+        "bars": bars,
+    }
 
 
 def _metrics(result: Backtest) -> dict[str, float]:
     equity = np.concatenate([[result.inputs.cash_e4], result.fold.equity_e4]) / MONEY_SCALE
     a_year = 252.0 * len(result.inputs.days) / max(1, len(set(result.inputs.days)))
     r = metrics.simple_returns(equity)
-    found = {"total_return": metrics.total_return(r), "cagr": metrics.cagr(r, a_year),
-             "volatility": metrics.annual_volatility(r, a_year), "sharpe": metrics.sharpe(r, a_year),
-             "sortino": metrics.sortino(r, a_year), "max_drawdown": metrics.max_drawdown(r),
-             "calmar": metrics.calmar(r, a_year), "hit_rate": metrics.hit_rate(r)}
+    found = {
+        "total_return": metrics.total_return(r),
+        "cagr": metrics.cagr(r, a_year),
+        "volatility": metrics.annual_volatility(r, a_year),
+        "sharpe": metrics.sharpe(r, a_year),
+        "sortino": metrics.sortino(r, a_year),
+        "max_drawdown": metrics.max_drawdown(r),
+        "calmar": metrics.calmar(r, a_year),
+        "hit_rate": metrics.hit_rate(r),
+    }
     return {name: round(value, 6) for name, value in found.items()}
 
 
 def summary(result: Backtest) -> str:
     """Return a backtest in a few lines for people."""
     acct, inputs = result.fold.book.acct, result.inputs
-    lines = [f"{inputs.days[0]} to {inputs.days[-1]}: {len(inputs.days)} bars, {len(inputs.symbols)} symbols, "
-             f"fold {result.seconds * 1e3:.1f} ms",
-             f"equity {usd(inputs.cash_e4):,.2f} -> {usd(int(acct[EQUITY])):,.2f} USD  (cash {usd(int(acct[CASH])):,.2f},"
-             f" peak {usd(int(acct[PEAK])):,.2f})",
-             f"orders {int(result.fold.journal.counts[3])}, fills {int(result.fold.journal.counts[1])}"]
+    lines = [
+        f"{inputs.days[0]} to {inputs.days[-1]}: {len(inputs.days)} bars, {len(inputs.symbols)} symbols, "
+        f"fold {result.seconds * 1e3:.1f} ms",
+        f"equity {usd(inputs.cash_e4):,.2f} -> {usd(int(acct[EQUITY])):,.2f} USD  (cash {usd(int(acct[CASH])):,.2f},"
+        f" peak {usd(int(acct[PEAK])):,.2f})",
+        f"orders {int(result.fold.journal.counts[3])}, fills {int(result.fold.journal.counts[1])}",
+    ]
     lines += [f"{name:<22} {value:>12.4f}" for name, value in _metrics(result).items()]
     return "\n".join(lines)
-
-

@@ -114,8 +114,7 @@ def claim_due(
             queries.load("alerts")["claim_due"], {"now": now, "limit": limit, "skip": list(skip_channels)}
         ).fetchall()
     return [
-        PendingDelivery(channel=row.pop("channel"), attempts=row.pop("attempts"), alert=Alert(**row))
-        for row in rows
+        PendingDelivery(channel=row.pop("channel"), attempts=row.pop("attempts"), alert=Alert(**row)) for row in rows
     ]
 
 

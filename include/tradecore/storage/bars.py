@@ -62,29 +62,51 @@ class VersionRow:
     volume: float
 
 
-def sync_universe(conn: psycopg.Connection, *, universe: str, calendar: str, currency: str,
-                  members: Mapping[str, tuple[int, int, date, date | None]]) -> tuple[Member, ...]:
+def sync_universe(
+    conn: psycopg.Connection,
+    *,
+    universe: str,
+    calendar: str,
+    currency: str,
+    members: Mapping[str, tuple[int, int, date, date | None]],
+) -> tuple[Member, ...]:
     """Make the database know a universe; members = {symbol: (tick_e4, qty_step_e6, from, to)}. Returns it by id."""
     conn.execute("SELECT pg_advisory_xact_lock(7240002)")
     known = {m.instrument.symbol: m for m in read_universe(conn, universe)}
-    wanted = {s: (Instrument(instrument_id=known[s].instrument.instrument_id if s in known else 0, symbol=s,
-                             tick_e4=m[0], qty_step_e6=m[1]), m[2], m[3]) for s, m in members.items()}
+    wanted = {
+        s: (
+            Instrument(
+                instrument_id=known[s].instrument.instrument_id if s in known else 0,
+                symbol=s,
+                tick_e4=m[0],
+                qty_step_e6=m[1],
+            ),
+            m[2],
+            m[3],
+        )
+        for s, m in members.items()
+    }
     if {s: (m.instrument, m.member_from, m.member_to) for s, m in known.items()} == wanted:
         return tuple(known.values())
     ids = []
     for symbol, (tick_e4, step_e6, first, last) in members.items():
-        row = conn.execute("SELECT instrument_id FROM instrument_symbols WHERE symbol = %s ORDER BY valid_from DESC"
-                           " LIMIT 1", (symbol,)).fetchone()
+        row = conn.execute(
+            "SELECT instrument_id FROM instrument_symbols WHERE symbol = %s ORDER BY valid_from DESC LIMIT 1", (symbol,)
+        ).fetchone()
         if row is None:
             row = conn.execute(SQL["add_instrument"], (calendar, currency, tick_e4, step_e6)).fetchone()
             assert row is not None
             conn.execute(SQL["add_symbol"], (symbol, date(1900, 1, 1), row[0]))
         else:
-            conn.execute("UPDATE instruments SET tick_e4 = %s, qty_step_e6 = %s WHERE instrument_id = %s",
-                         (tick_e4, step_e6, row[0]))
+            conn.execute(
+                "UPDATE instruments SET tick_e4 = %s, qty_step_e6 = %s WHERE instrument_id = %s",
+                (tick_e4, step_e6, row[0]),
+            )
         ids.append(row[0])
-        conn.execute("DELETE FROM universe_members WHERE universe = %s AND instrument_id = %s AND member_from <> %s",
-                     (universe, row[0], first))
+        conn.execute(
+            "DELETE FROM universe_members WHERE universe = %s AND instrument_id = %s AND member_from <> %s",
+            (universe, row[0], first),
+        )
         conn.execute(SQL["add_member"], (universe, row[0], first, last))
     conn.execute(SQL["drop_other_members"], (universe, ids))
     return read_universe(conn, universe)
@@ -93,23 +115,54 @@ def sync_universe(conn: psycopg.Connection, *, universe: str, calendar: str, cur
 def read_universe(conn: psycopg.Connection, universe: str) -> tuple[Member, ...]:
     """Return the members of a universe, ever, by instrument id."""
     rows = conn.execute(SQL["universe"], {"universe": universe}).fetchall()
-    return tuple(Member(instrument=Instrument(instrument_id=r[0], symbol=r[1], tick_e4=r[2], qty_step_e6=r[3]),
-                        member_from=r[4], member_to=r[5]) for r in rows)
+    return tuple(
+        Member(
+            instrument=Instrument(instrument_id=r[0], symbol=r[1], tick_e4=r[2], qty_step_e6=r[3]),
+            member_from=r[4],
+            member_to=r[5],
+        )
+        for r in rows
+    )
 
 
 def instruments_by_id(conn: psycopg.Connection, ids: Iterable[int]) -> dict[int, Instrument]:
     """Return instruments with their newest symbol."""
-    rows = conn.execute("SELECT DISTINCT ON (i.instrument_id) i.instrument_id, s.symbol, i.tick_e4, i.qty_step_e6 FROM"
-                        " instruments i JOIN instrument_symbols s USING (instrument_id) WHERE i.instrument_id = ANY(%s)"
-                        " ORDER BY i.instrument_id, s.valid_from DESC", (list(ids),)).fetchall()
+    rows = conn.execute(
+        "SELECT DISTINCT ON (i.instrument_id) i.instrument_id, s.symbol, i.tick_e4, i.qty_step_e6 FROM"
+        " instruments i JOIN instrument_symbols s USING (instrument_id) WHERE i.instrument_id = ANY(%s)"
+        " ORDER BY i.instrument_id, s.valid_from DESC",
+        (list(ids),),
+    ).fetchall()
     return {r[0]: Instrument(instrument_id=r[0], symbol=r[1], tick_e4=r[2], qty_step_e6=r[3]) for r in rows}
 
 
-_NUMPY_STAGE = np.dtype([("columns", ">i2"), ("l0", ">i4"), ("instrument_id", ">i4"), ("l1", ">i4"), ("bar_end", ">i8"),
-                         ("l2", ">i4"), ("dup_no", ">i2"), ("l3", ">i4"), ("known_at", ">i8"), ("l4", ">i4"),
-                         ("assumed", "?"), ("l5", ">i4"), ("session", ">i4"), ("l6", ">i4"), ("open", ">f8"),
-                         ("l7", ">i4"), ("high", ">f8"), ("l8", ">i4"), ("low", ">f8"), ("l9", ">i4"),
-                         ("close", ">f8"), ("l10", ">i4"), ("volume", ">f8")])
+_NUMPY_STAGE = np.dtype(
+    [
+        ("columns", ">i2"),
+        ("l0", ">i4"),
+        ("instrument_id", ">i4"),
+        ("l1", ">i4"),
+        ("bar_end", ">i8"),
+        ("l2", ">i4"),
+        ("dup_no", ">i2"),
+        ("l3", ">i4"),
+        ("known_at", ">i8"),
+        ("l4", ">i4"),
+        ("assumed", "?"),
+        ("l5", ">i4"),
+        ("session", ">i4"),
+        ("l6", ">i4"),
+        ("open", ">f8"),
+        ("l7", ">i4"),
+        ("high", ">f8"),
+        ("l8", ">i4"),
+        ("low", ">f8"),
+        ("l9", ">i4"),
+        ("close", ">f8"),
+        ("l10", ">i4"),
+        ("volume", ">f8"),
+    ]
+)
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TAIL = struct.pack(">h", -1)
 _PG_EPOCH_US = 946_684_800_000_000
@@ -144,18 +197,35 @@ def append_versions(conn: psycopg.Connection, *, timeframe: str, source: str, ro
     return sorted({r[0] for r in found})
 
 
-def latest_versions(conn: psycopg.Connection, *, timeframe: str, source: str, instruments: Sequence[int],
-                    bar_ends: Sequence[datetime]) -> list[VersionRow]:
+def latest_versions(
+    conn: psycopg.Connection, *, timeframe: str, source: str, instruments: Sequence[int], bar_ends: Sequence[datetime]
+) -> list[VersionRow]:
     """Return the newest version of each bar (and of each duplicate line)."""
-    rows = conn.execute(SQL["latest_versions"], {"timeframe": timeframe, "source": source,
-                                                 "instruments": list(instruments), "bar_ends": list(bar_ends)})
-    return [VersionRow(instrument_id=r[0], session_date=r[1], bar_end_at=r[2], dup_no=r[3], known_at=r[4],
-                       known_at_assumed=False, open=r[5], high=r[6], low=r[7], close=r[8], volume=r[9])
-            for r in rows.fetchall()]
+    rows = conn.execute(
+        SQL["latest_versions"],
+        {"timeframe": timeframe, "source": source, "instruments": list(instruments), "bar_ends": list(bar_ends)},
+    )
+    return [
+        VersionRow(
+            instrument_id=r[0],
+            session_date=r[1],
+            bar_end_at=r[2],
+            dup_no=r[3],
+            known_at=r[4],
+            known_at_assumed=False,
+            open=r[5],
+            high=r[6],
+            low=r[7],
+            close=r[8],
+            volume=r[9],
+        )
+        for r in rows.fetchall()
+    ]
 
 
-def select_bars(conn: psycopg.Connection, *, timeframe: str, source: str, passed: Sequence[VersionRow],
-                failed: Sequence[VersionRow]) -> int:
+def select_bars(
+    conn: psycopg.Connection, *, timeframe: str, source: str, passed: Sequence[VersionRow], failed: Sequence[VersionRow]
+) -> int:
     """Make validated versions the current bars, with their forward factors; drop bars whose newest version failed.
 
     Factors behind a changed bar are computed anew. Returns how many bars were written.
@@ -167,8 +237,9 @@ def select_bars(conn: psycopg.Connection, *, timeframe: str, source: str, passed
     for row in failed:
         bad.setdefault(row.instrument_id, []).append(row.bar_end_at)
     for instrument, ends in bad.items():
-        conn.execute(SQL["delete_bars"], {"timeframe": timeframe, "source": source, "instrument": instrument,
-                                          "bar_ends": ends})
+        conn.execute(
+            SQL["delete_bars"], {"timeframe": timeframe, "source": source, "instrument": instrument, "bar_ends": ends}
+        )
     conn.execute(SQL["create_bar_stage"])
     conn.execute("TRUNCATE stage_bars")
     count = 0
@@ -176,8 +247,19 @@ def select_bars(conn: psycopg.Connection, *, timeframe: str, source: str, passed
         for rows in by_instrument.values():
             for r in rows:
                 quanta = [round(x * PRICE_SCALE) for x in (r.open, r.high, r.low, r.close)]
-                copy.write_row((r.instrument_id, timeframe, r.bar_end_at, source, r.session_date, r.known_at, *quanta,
-                                round(r.volume), 1.0))
+                copy.write_row(
+                    (
+                        r.instrument_id,
+                        timeframe,
+                        r.bar_end_at,
+                        source,
+                        r.session_date,
+                        r.known_at,
+                        *quanta,
+                        round(r.volume),
+                        1.0,
+                    )
+                )
                 count += 1
     _keep_known_factors(conn)
     conn.execute(SQL["upsert_bars"])
@@ -189,8 +271,10 @@ def select_bars(conn: psycopg.Connection, *, timeframe: str, source: str, passed
 
 def _keep_known_factors(conn: psycopg.Connection) -> None:
     """Give staged bars the factor they already have, so that an unchanged bar is not rewritten."""
-    conn.execute("UPDATE stage_bars s SET adj_factor = b.adj_factor FROM bars b WHERE b.instrument_id = s.instrument_id"
-                 " AND b.timeframe = s.timeframe AND b.bar_end_at = s.bar_end_at AND b.source = s.source")
+    conn.execute(
+        "UPDATE stage_bars s SET adj_factor = b.adj_factor FROM bars b WHERE b.instrument_id = s.instrument_id"
+        " AND b.timeframe = s.timeframe AND b.bar_end_at = s.bar_end_at AND b.source = s.source"
+    )
 
 
 def refresh_factors(conn: psycopg.Connection, *, timeframe: str, source: str, instrument: int, since: datetime) -> None:
@@ -201,8 +285,9 @@ def refresh_factors(conn: psycopg.Connection, *, timeframe: str, source: str, in
     if not bars:
         return
     previous_session = before[2] if before else None
-    actions = read_actions(conn, source=source, instruments=[instrument], after=previous_session or date(1900, 1, 1),
-                           until=bars[-1][0])
+    actions = read_actions(
+        conn, source=source, instruments=[instrument], after=previous_session or date(1900, 1, 1), until=bars[-1][0]
+    )
     factor, k = (float(before[0]) if before else 1.0), 0
     groups: dict[float, list[datetime]] = {}
     for session, bar_end, close_e4, stored in bars:
@@ -224,32 +309,77 @@ def append_actions(conn: psycopg.Connection, *, source: str, actions: Iterable[A
     """Append corporate actions that differ from what is known; return those."""
     new = []
     for a in actions:
-        row = conn.execute(SQL["append_action"], {
-            "instrument": a.instrument_id, "ex_date": a.ex_date, "kind": a.kind, "source": source,
-            "known_at": a.known_at, "assumed": assumed, "num": a.ratio_num, "den": a.ratio_den,
-            "dividend": a.dividend_e6, "pay_date": a.pay_date}).fetchone()
+        row = conn.execute(
+            SQL["append_action"],
+            {
+                "instrument": a.instrument_id,
+                "ex_date": a.ex_date,
+                "kind": a.kind,
+                "source": source,
+                "known_at": a.known_at,
+                "assumed": assumed,
+                "num": a.ratio_num,
+                "den": a.ratio_den,
+                "dividend": a.dividend_e6,
+                "pay_date": a.pay_date,
+            },
+        ).fetchone()
         if row is not None:
             new.append(a)
     return new
 
 
-def read_actions(conn: psycopg.Connection, *, source: str, instruments: Sequence[int], after: date, until: date
-                 ) -> list[Action]:
+def read_actions(
+    conn: psycopg.Connection, *, source: str, instruments: Sequence[int], after: date, until: date
+) -> list[Action]:
     """Return the actions with after < ex_date <= until as last known, by ex-date."""
-    rows = conn.execute(SQL["actions"], {"source": source, "instruments": list(instruments), "after": after,
-                                         "until": until}).fetchall()
-    found = [Action(instrument_id=r[0], ex_date=r[1], kind=r[2], ratio_num=r[3], ratio_den=r[4], dividend_e6=r[5],
-                    pay_date=r[6], known_at=r[7]) for r in rows]
+    rows = conn.execute(
+        SQL["actions"], {"source": source, "instruments": list(instruments), "after": after, "until": until}
+    ).fetchall()
+    found = [
+        Action(
+            instrument_id=r[0],
+            ex_date=r[1],
+            kind=r[2],
+            ratio_num=r[3],
+            ratio_den=r[4],
+            dividend_e6=r[5],
+            pay_date=r[6],
+            known_at=r[7],
+        )
+        for r in rows
+    ]
     return sorted(found, key=lambda a: (a.ex_date, a.instrument_id, a.kind))
 
 
-_PANEL_ROW = np.dtype([("columns", ">i2")] + [part for name, kind in (
-    ("instrument_id", ">i8"), ("us", ">i8"), ("open", ">i8"), ("high", ">i8"), ("low", ">i8"), ("close", ">i8"),
-    ("volume", ">i8"), ("adj_factor", ">f8")) for part in ((f"n_{name}", ">i4"), (name, kind))])
+_PANEL_ROW = np.dtype(
+    [("columns", ">i2")]
+    + [
+        part
+        for name, kind in (
+            ("instrument_id", ">i8"),
+            ("us", ">i8"),
+            ("open", ">i8"),
+            ("high", ">i8"),
+            ("low", ">i8"),
+            ("close", ">i8"),
+            ("volume", ">i8"),
+            ("adj_factor", ">f8"),
+        )
+        for part in ((f"n_{name}", ">i4"), (name, kind))
+    ]
+)
 
 
-def read_panel(conn: psycopg.Connection, *, timeframe: str, source: str, instruments: Sequence[Instrument],
-               bar_end_ns: np.ndarray, day: np.ndarray) -> Panel:
+def read_panel(
+    conn: psycopg.Connection,
+    *,
+    timeframe: str,
+    source: str,
+    instruments: Sequence[Instrument],
+    bar_end_ns: np.ndarray,
+    day: np.ndarray,
+) -> Panel:
     """Read the bars of instruments at the given bar ends [T] into a Panel; absent ones do not trade.
 
     One COPY BINARY of fixed-width columns, read with np.frombuffer.
@@ -260,8 +390,12 @@ def read_panel(conn: psycopg.Connection, *, timeframe: str, source: str, instrum
     if bar_end_ns.size and instruments:
         ids = np.array([i.instrument_id for i in instruments], np.int64)
         statement = sql.SQL(SQL["read_panel"]).format(
-            timeframe=sql.Literal(timeframe), source=sql.Literal(source), instruments=sql.Literal(ids.tolist()),
-            first=sql.Literal(from_ns(int(bar_end_ns[0]))), last=sql.Literal(from_ns(int(bar_end_ns[-1]))))
+            timeframe=sql.Literal(timeframe),
+            source=sql.Literal(source),
+            instruments=sql.Literal(ids.tolist()),
+            first=sql.Literal(from_ns(int(bar_end_ns[0]))),
+            last=sql.Literal(from_ns(int(bar_end_ns[-1]))),
+        )
         with conn.cursor().copy(statement) as copy:
             data = b"".join(bytes(block) for block in copy)
         rows = np.frombuffer(data, _PANEL_ROW, offset=19, count=(len(data) - 21) // _PANEL_ROW.itemsize)
@@ -275,8 +409,9 @@ def read_panel(conn: psycopg.Connection, *, timeframe: str, source: str, instrum
             array[t, column] = rows[name]
         factor[t, column] = rows["adj_factor"]
         traded[t, column] = True
-    return Panel(instruments=tuple(instruments), bar_end_ns=bar_end_ns, day=day, traded=traded, adj_factor=factor,
-                 **cells)
+    return Panel(
+        instruments=tuple(instruments), bar_end_ns=bar_end_ns, day=day, traded=traded, adj_factor=factor, **cells
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,27 +428,57 @@ class Quality:
     members_seen: int
 
 
-def known_quality(conn: psycopg.Connection, *, source: str, timeframe: str, bar_end: datetime, universe: str,
-                  suite: str) -> Quality | None:
+def known_quality(
+    conn: psycopg.Connection, *, source: str, timeframe: str, bar_end: datetime, universe: str, suite: str
+) -> Quality | None:
     """Return the newest verdict of this suite version, or None."""
-    row = conn.execute(SQL["quality_known"], {"source": source, "timeframe": timeframe, "bar_end": bar_end,
-                                              "universe": universe, "suite": suite}).fetchone()
+    row = conn.execute(
+        SQL["quality_known"],
+        {"source": source, "timeframe": timeframe, "bar_end": bar_end, "universe": universe, "suite": suite},
+    ).fetchone()
     return Quality(**dict(zip(Quality.__dataclass_fields__, row, strict=True))) if row else None
 
 
-def add_quality(conn: psycopg.Connection, quality: Quality, *, source: str, timeframe: str, bar_end: datetime,
-                universe: str, suite: str, session: date, now: datetime) -> None:
+def add_quality(
+    conn: psycopg.Connection,
+    quality: Quality,
+    *,
+    source: str,
+    timeframe: str,
+    bar_end: datetime,
+    universe: str,
+    suite: str,
+    session: date,
+    now: datetime,
+) -> None:
     """Record a verdict, keyed by content and suite version."""
-    conn.execute(SQL["add_quality"], {
-        "source": source, "timeframe": timeframe, "bar_end": bar_end, "universe": universe, "suite": suite,
-        "session": session, "now": now, "hash": quality.content_hash, "checked": quality.rows_checked,
-        "failed": quality.rows_failed, "due": quality.members_due, "seen": quality.members_seen,
-        "coverage": quality.coverage_frac, "open": quality.gate_open, "reason": quality.gate_reason})
+    conn.execute(
+        SQL["add_quality"],
+        {
+            "source": source,
+            "timeframe": timeframe,
+            "bar_end": bar_end,
+            "universe": universe,
+            "suite": suite,
+            "session": session,
+            "now": now,
+            "hash": quality.content_hash,
+            "checked": quality.rows_checked,
+            "failed": quality.rows_failed,
+            "due": quality.members_due,
+            "seen": quality.members_seen,
+            "coverage": quality.coverage_frac,
+            "open": quality.gate_open,
+            "reason": quality.gate_reason,
+        },
+    )
 
 
 def session_days(bar_ends: Sequence[tuple[date, datetime]]) -> tuple[np.ndarray, np.ndarray]:
     """Return (bar_end_ns, day) arrays [T] of (session, bar end) pairs."""
     from tradecore.units import to_ns
 
-    return (np.array([to_ns(end.astimezone(UTC)) for _, end in bar_ends], np.int64),
-            np.array([to_day(label) for label, _ in bar_ends], np.int64))
+    return (
+        np.array([to_ns(end.astimezone(UTC)) for _, end in bar_ends], np.int64),
+        np.array([to_day(label) for label, _ in bar_ends], np.int64),
+    )

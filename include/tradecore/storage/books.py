@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -81,13 +82,17 @@ def get(conn: psycopg.Connection, book: str) -> BookRecord:
     """Return a book's record. Raises BookError when it was never opened."""
     record = find(conn, book)
     if record is None:
-        raise BookError(f"book {book!r} is not open.",
-                        next_step=f"open it: python -m tradecore init --book {book} --before SESSION", book=book)
+        raise BookError(
+            f"book {book!r} is not open.",
+            next_step=f"open it: python -m tradecore init --book {book} --before SESSION",
+            book=book,
+        )
     return record
 
 
-def held_axes(conn: psycopg.Connection, book: str, bar_end: datetime, *, instruments: Sequence[int],
-              strategies: Sequence[str]) -> Axes:
+def held_axes(
+    conn: psycopg.Connection, book: str, bar_end: datetime, *, instruments: Sequence[int], strategies: Sequence[str]
+) -> Axes:
     """Return the universe and the configured strategies, and behind them whatever else the book still holds."""
     alloc = conn.execute(SQL["allocations"], (book, bar_end)).fetchall()
     positions = conn.execute(SQL["positions"], (book, bar_end)).fetchall()
@@ -105,30 +110,75 @@ def state_hash(book: Book, axes: Axes) -> str:
     return digest.hexdigest()
 
 
-def save(conn: psycopg.Connection, *, name: str, bar_end: datetime, session: date, book: Book, axes: Axes,
-         order_ids: dict[tuple[int, int], str]) -> str:
+def save(
+    conn: psycopg.Connection,
+    *,
+    name: str,
+    bar_end: datetime,
+    session: date,
+    book: Book,
+    axes: Axes,
+    order_ids: dict[tuple[int, int], str],
+) -> str:
     """Store a canonical book after a bar; return its hash. Once per bar: the ledger is never rewritten."""
     key = (name, bar_end)
     digest = state_hash(book, axes)
     with conn.cursor() as cur:
         cur.execute(SQL["add_state"], (*key, session, *(int(x) for x in book.acct[:9]), digest))
-        cur.executemany(SQL["add_position"], [
-            (*key, axes.instruments[i], int(book.qty[i]), int(book.mark[i]), int(book.stale[i]))
-            for i in range(book.qty.size) if book.qty[i] or book.mark[i] or book.stale[i]])
-        cur.executemany(SQL["add_lot"], [
-            (*key, axes.instruments[i], k, int(book.lot_qty[i, k]), int(book.lot_cost[i, k]), int(book.lot_opened[i, k]))
-            for i in range(book.qty.size) for k in range(int(book.lot_count[i]))])
-        cur.executemany(SQL["add_allocation"], [
-            (*key, axes.strategies[s], axes.instruments[i], int(book.alloc[s, i]))
-            for s, i in np.argwhere(book.alloc != 0).tolist()])
-        cur.executemany(SQL["add_receivable"], [
-            (*key, axes.instruments[i], int(book.recv_day[i, r]), int(book.recv_amount[i, r]))
-            for i, r in np.argwhere(book.recv_day != 0).tolist()])
-        cur.executemany(SQL["add_carried"], [
-            (*key, order_ids[int(o[O_DECIDED_NS]), int(o[O_LINE])], axes.instruments[int(o[O_INSTR])], int(o[O_QTY]),
-             int(o[O_REM]), int(o[O_LIMIT]), int(o[O_STOP]), int(o[O_AGE]),
-             json.dumps({axes.strategies[s]: int(w) for s, w in enumerate(want) if w}))
-            for o, want in zip(book.order, book.want, strict=True)])
+        cur.executemany(
+            SQL["add_position"],
+            [
+                (*key, axes.instruments[i], int(book.qty[i]), int(book.mark[i]), int(book.stale[i]))
+                for i in range(book.qty.size)
+                if book.qty[i] or book.mark[i] or book.stale[i]
+            ],
+        )
+        cur.executemany(
+            SQL["add_lot"],
+            [
+                (
+                    *key,
+                    axes.instruments[i],
+                    k,
+                    int(book.lot_qty[i, k]),
+                    int(book.lot_cost[i, k]),
+                    int(book.lot_opened[i, k]),
+                )
+                for i in range(book.qty.size)
+                for k in range(int(book.lot_count[i]))
+            ],
+        )
+        cur.executemany(
+            SQL["add_allocation"],
+            [
+                (*key, axes.strategies[s], axes.instruments[i], int(book.alloc[s, i]))
+                for s, i in np.argwhere(book.alloc != 0).tolist()
+            ],
+        )
+        cur.executemany(
+            SQL["add_receivable"],
+            [
+                (*key, axes.instruments[i], int(book.recv_day[i, r]), int(book.recv_amount[i, r]))
+                for i, r in np.argwhere(book.recv_day != 0).tolist()
+            ],
+        )
+        cur.executemany(
+            SQL["add_carried"],
+            [
+                (
+                    *key,
+                    order_ids[int(o[O_DECIDED_NS]), int(o[O_LINE])],
+                    axes.instruments[int(o[O_INSTR])],
+                    int(o[O_QTY]),
+                    int(o[O_REM]),
+                    int(o[O_LIMIT]),
+                    int(o[O_STOP]),
+                    int(o[O_AGE]),
+                    json.dumps({axes.strategies[s]: int(w) for s, w in enumerate(want) if w}),
+                )
+                for o, want in zip(book.order, book.want, strict=True)
+            ],
+        )
     return digest
 
 
@@ -140,16 +190,24 @@ def load(conn: psycopg.Connection, name: str, bar_end: datetime, axes: Axes, *, 
     key = (name, bar_end)
     row = conn.execute(SQL["state"], key).fetchone()
     if row is None:
-        raise BookError(f"book {name!r} has no state at {bar_end:%Y-%m-%d %H:%M}Z.",
-                        next_step="run the sessions in order: python -m tradecore status", book=name)
+        raise BookError(
+            f"book {name!r} has no state at {bar_end:%Y-%m-%d %H:%M}Z.",
+            next_step="run the sessions in order: python -m tradecore status",
+            book=name,
+        )
     where = {instrument: i for i, instrument in enumerate(axes.instruments)}
     carried = conn.execute(SQL["carried"], key).fetchall()
     planned = conn.execute(SQL["planned"], key).fetchall() if with_planned else []
     planned = [p for p in planned if p[11] == "ACKED"]
     lots = conn.execute(SQL["lots"], key).fetchall()
     n_lots = 1 + max((r[1] for r in lots), default=0)
-    book = new_book(cash_e4=0, n_instruments=len(where), n_strategies=len(axes.strategies), n_lots=n_lots + 1,
-                    n_orders=len(carried) + len(planned) + ORDER_SLOTS)
+    book = new_book(
+        cash_e4=0,
+        n_instruments=len(where),
+        n_strategies=len(axes.strategies),
+        n_lots=n_lots + 1,
+        n_orders=len(carried) + len(planned) + ORDER_SLOTS,
+    )
     book.acct[:9] = row[:9]
     for instrument, qty, mark, stale in conn.execute(SQL["positions"], key).fetchall():
         if instrument in where:
@@ -170,9 +228,15 @@ def load(conn: psycopg.Connection, name: str, bar_end: datetime, axes: Axes, *, 
     return LoadedBook(book=book, order_ids=ids, state_hash=str(row[9]))
 
 
-def _load_orders(conn: psycopg.Connection, key: tuple[str, datetime], book: Book, axes: Axes, where: dict[int, int],
-                 carried: Sequence[tuple[object, ...]], planned: Sequence[tuple[object, ...]]
-                 ) -> dict[tuple[int, int], str]:
+def _load_orders(
+    conn: psycopg.Connection,
+    key: tuple[str, datetime],
+    book: Book,
+    axes: Axes,
+    where: dict[int, int],
+    carried: Sequence[tuple[Any, ...]],
+    planned: Sequence[tuple[Any, ...]],
+) -> dict[tuple[int, int], str]:
     """Fill the working-order rows of a loaded book; return their client order ids."""
     ids: dict[tuple[int, int], str] = {}
     version = planned[0][10] if planned else 0
@@ -192,24 +256,50 @@ def _load_orders(conn: psycopg.Connection, key: tuple[str, datetime], book: Book
         book.acct[N_ORDERS] = m + 1
         ids[to_ns(decided), line] = order_id
 
-    for r in carried:
-        (order_id, instrument, qty, rest, limit, stop, age, want, decided, line, ref, remainder) = r
-        put(order_id, decided, line, {  # type: ignore[arg-type]
-            O_INSTR: where[instrument], O_QTY: qty, O_REM: rest, O_LIMIT: limit, O_STOP: stop, O_AGE: age,  # type: ignore[index,dict-item]
-            O_REF: ref, O_REMAINDER: REMAINDERS.index(remainder)},  # type: ignore[dict-item,arg-type]
-            [want.get(s, 0) for s in axes.strategies])  # type: ignore[attr-defined]
-    for p in planned:
-        (order_id, instrument, qty, limit, stop, line, ref, remainder, num, den, _version, _status) = p
-        put(order_id, key[1], line, {  # type: ignore[arg-type]
-            O_INSTR: where[instrument], O_QTY: qty, O_REM: qty, O_LIMIT: limit, O_STOP: stop, O_REF: ref,  # type: ignore[index,dict-item]
-            O_REMAINDER: REMAINDERS.index(remainder), O_SPLIT_NUM: num, O_SPLIT_DEN: den},  # type: ignore[dict-item,arg-type]
-            wants[:, where[instrument]])  # type: ignore[index]
+    for order_id, instrument, qty, rest, limit, stop, age, want, decided, line, ref, remainder in carried:
+        put(
+            order_id,
+            decided,
+            line,
+            {
+                O_INSTR: where[instrument],
+                O_QTY: qty,
+                O_REM: rest,
+                O_LIMIT: limit,
+                O_STOP: stop,
+                O_AGE: age,
+                O_REF: ref,
+                O_REMAINDER: REMAINDERS.index(remainder),
+            },
+            [want.get(s, 0) for s in axes.strategies],
+        )
+    for order_id, instrument, qty, limit, stop, line, ref, remainder, num, den, _version, _status in planned:
+        put(
+            order_id,
+            key[1],
+            line,
+            {
+                O_INSTR: where[instrument],
+                O_QTY: qty,
+                O_REM: qty,
+                O_LIMIT: limit,
+                O_STOP: stop,
+                O_REF: ref,
+                O_REMAINDER: REMAINDERS.index(remainder),
+                O_SPLIT_NUM: num,
+                O_SPLIT_DEN: den,
+            },
+            wants[:, where[instrument]],
+        )
     return ids
 
 
-def add_order_events(conn: psycopg.Connection, ids: Iterable[str], status: str, *, bar_end: datetime, now: datetime,
-                     detail: str = "") -> None:
+def add_order_events(
+    conn: psycopg.Connection, ids: Iterable[str], status: str, *, bar_end: datetime, now: datetime, detail: str = ""
+) -> None:
     """Append one event to each order."""
     with conn.cursor() as cur:
-        cur.executemany(SQL["add_order_event"], [
-            {"id": order_id, "status": status, "bar_end": bar_end, "now": now, "detail": detail} for order_id in ids])
+        cur.executemany(
+            SQL["add_order_event"],
+            [{"id": order_id, "status": status, "bar_end": bar_end, "now": now, "detail": detail} for order_id in ids],
+        )

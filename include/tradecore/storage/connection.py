@@ -24,9 +24,11 @@ def connect(url: str, *, timeout_s: int = 10) -> psycopg.Connection:
     except psycopg.OperationalError as error:
         where = psycopg.conninfo.conninfo_to_dict(plain)
         place = f"{where.get('host', 'localhost')}:{where.get('port', 5432)}/{where.get('dbname', '')}"
-        raise NoDatabase(f"no connection to PostgreSQL at {place}: {str(error).strip().splitlines()[0]}.",
-                         next_step="start it (`make up` starts the embedded one) or correct DATABASE_URL in .env",
-                         place=place) from error
+        raise NoDatabase(
+            f"no connection to PostgreSQL at {place}: {str(error).strip().splitlines()[0]}.",
+            next_step="start it (`make up` starts the embedded one) or correct DATABASE_URL in .env",
+            place=place,
+        ) from error
 
 
 def prepare(conn: psycopg.Connection) -> psycopg.Connection:

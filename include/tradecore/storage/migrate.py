@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import LiteralString, cast
 
 import psycopg
 
@@ -36,15 +35,17 @@ def upgrade(conn: psycopg.Connection) -> list[str]:
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         conn.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-        conn.execute("CREATE TABLE IF NOT EXISTS schema_migrations (number integer PRIMARY KEY, name text NOT NULL,"
-                     " applied_at timestamptz NOT NULL DEFAULT now())")
+        conn.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (number integer PRIMARY KEY, name text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
         _offer_timescaledb(conn)
         done = check_not_newer(conn)
         with_timescaledb = has_timescaledb(conn)
         for number, path, needs_timescaledb in migrations():
             if number in done or (needs_timescaledb and not with_timescaledb):
                 continue
-            conn.execute(cast(LiteralString, path.read_text(encoding="utf-8")))
+            conn.execute(path.read_text(encoding="utf-8"))
             conn.execute("INSERT INTO schema_migrations (number, name) VALUES (%s, %s)", (number, path.name))
             applied.append(path.name)
     conn.commit()
@@ -56,9 +57,12 @@ def check_not_newer(conn: psycopg.Connection) -> set[int]:
     done = {int(row[0]) for row in conn.execute("SELECT number FROM schema_migrations").fetchall()}
     newest = migrations()[-1][0]
     if done and max(done) > newest:
-        raise SchemaTooNew(f"the database has migration {max(done)}, this release knows up to {newest}.",
-                           next_step="update this installation, or restore a backup made with it",
-                           database=max(done), release=newest)
+        raise SchemaTooNew(
+            f"the database has migration {max(done)}, this release knows up to {newest}.",
+            next_step="update this installation, or restore a backup made with it",
+            database=max(done),
+            release=newest,
+        )
     return done
 
 

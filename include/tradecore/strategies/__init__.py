@@ -49,8 +49,9 @@ class Strategy:
 REGISTRY: dict[str, Strategy] = {}
 
 
-def strategy(*, lookback_bars: int | Callable[[Any], int], panel: Callable[..., Floats] | None = None
-             ) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
+def strategy(
+    *, lookback_bars: int | Callable[[Any], int], panel: Callable[..., Floats] | None = None
+) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
     """Register the decorated function under its name; its keyword-only arguments are its parameters."""
 
     def register(function: Callable[..., Floats]) -> Callable[..., Floats]:
@@ -82,8 +83,11 @@ def load(kind: str, own_folder: Path | None = None) -> Strategy:
     path = own_folder / f"{kind}.py" if own_folder else None
     if path is None or not path.is_file():
         own = sorted(p.stem for p in own_folder.glob("*.py")) if own_folder and own_folder.is_dir() else []
-        raise ConfigError(f"no strategy is called {kind!r}; known: {', '.join([*BUILT_IN, *own])}.",
-                          next_step=f"correct `kind` in trading.yaml, or add {path}", kind=kind)
+        raise ConfigError(
+            f"no strategy is called {kind!r}; known: {', '.join([*BUILT_IN, *own])}.",
+            next_step=f"correct `kind` in trading.yaml, or add {path}",
+            kind=kind,
+        )
     spec = importlib.util.spec_from_file_location(f"own_strategies.{kind}", path)
     if spec is None or spec.loader is None:
         raise StrategyError(f"{path} cannot be imported as Python", next_step="check the file", strategy=kind)
@@ -92,11 +96,15 @@ def load(kind: str, own_folder: Path | None = None) -> Strategy:
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
-        raise StrategyError(f"{path}: {type(error).__name__}: {error}", next_step="correct the file", strategy=kind
-                            ) from error
+        raise StrategyError(
+            f"{path}: {type(error).__name__}: {error}", next_step="correct the file", strategy=kind
+        ) from error
     if kind not in REGISTRY:
-        raise StrategyError(f"{path} defines no function {kind!r} decorated with @strategy",
-                            next_step=f"name the function {kind} and decorate it", strategy=kind)
+        raise StrategyError(
+            f"{path} defines no function {kind!r} decorated with @strategy",
+            next_step=f"name the function {kind} and decorate it",
+            strategy=kind,
+        )
     return REGISTRY[kind]
 
 
@@ -109,11 +117,17 @@ def checked(scores: Any, n: int, name: str) -> Floats:
     """Return what a strategy gave as float64 [n]; StrategyError unless each value is finite or NaN."""
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (n,):
-        raise StrategyError(f"strategy {name} returned shape {values.shape}, one score per symbol is ({n},).",
-                            next_step="return one score per column of window.close", strategy=name)
+        raise StrategyError(
+            f"strategy {name} returned shape {values.shape}, one score per symbol is ({n},).",
+            next_step="return one score per column of window.close",
+            strategy=name,
+        )
     if np.isinf(values).any():
-        raise StrategyError(f"strategy {name} returned an infinite score.",
-                            next_step="return NaN for no opinion, 0 for flat", strategy=name)
+        raise StrategyError(
+            f"strategy {name} returned an infinite score.",
+            next_step="return NaN for no opinion, 0 for flat",
+            strategy=name,
+        )
     return canonical(values)
 
 
@@ -132,7 +146,14 @@ def score_panel(rule: Strategy, params: BaseModel, panel: Panel) -> Floats:
         return canonical(rule.panel_score(whole, out, lookback, **params.model_dump()))
     for t in range(lookback - 1, panel.bar_end_ns.size):
         rows = slice(t + 1 - lookback, t + 1)
-        seen = Window(symbols=whole.symbols, bar_end_ns=whole.bar_end_ns[rows], open=whole.open[rows],
-                      high=whole.high[rows], low=whole.low[rows], close=whole.close[rows], volume=whole.volume[rows])
+        seen = Window(
+            symbols=whole.symbols,
+            bar_end_ns=whole.bar_end_ns[rows],
+            open=whole.open[rows],
+            high=whole.high[rows],
+            low=whole.low[rows],
+            close=whole.close[rows],
+            volume=whole.volume[rows],
+        )
         out[t] = checked(rule.score(seen, **params.model_dump()), n, rule.name)
     return out

@@ -40,5 +40,6 @@ def ma_crossover_panel(x, first, lookback, short_period, long_period, slope_bars
     for i in range(x.shape[1]):
         column = x[:, i].copy()
         for t in range(first, x.shape[0]):
-            out[t, i] = ma_crossover_at(column, t + 1 - lookback, t + 1, short_period, long_period, slope_bars,
-                                        exponential, threshold)
+            out[t, i] = ma_crossover_at(
+                column, t + 1 - lookback, t + 1, short_period, long_period, slope_bars, exponential, threshold
+            )

@@ -35,20 +35,49 @@ def lookback_bars(p: Any) -> int:
     return int((p.long_period if p.average == "sma" else 4 * p.long_period) + SLOPE_BARS)
 
 
-def panel_score(window: Window, out: Floats, lookback: int, *, short_period: int, long_period: int, average: str,
-                confidence_threshold: float) -> Floats:
+def panel_score(
+    window: Window,
+    out: Floats,
+    lookback: int,
+    *,
+    short_period: int,
+    long_period: int,
+    average: str,
+    confidence_threshold: float,
+) -> Floats:
     """Write the score of each whole window into out [T, n]."""
-    ma_crossover_panel(np.ascontiguousarray(window.close), lookback - 1, lookback, short_period, long_period,
-                       SLOPE_BARS, average == "ema", confidence_threshold, out)
+    ma_crossover_panel(
+        np.ascontiguousarray(window.close),
+        lookback - 1,
+        lookback,
+        short_period,
+        long_period,
+        SLOPE_BARS,
+        average == "ema",
+        confidence_threshold,
+        out,
+    )
     return out
 
 
 @strategy(lookback_bars=lookback_bars, panel=panel_score)
-def ma_crossover(window: Window, *, short_period: Annotated[int, Field(ge=2, le=500)] = 20,
-                 long_period: Annotated[int, Field(ge=3, le=1000)] = 50, average: Literal["sma", "ema"] = "sma",
-                 confidence_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 0.75) -> Floats:
+def ma_crossover(
+    window: Window,
+    *,
+    short_period: Annotated[int, Field(ge=2, le=500)] = 20,
+    long_period: Annotated[int, Field(ge=3, le=1000)] = 50,
+    average: Literal["sma", "ema"] = "sma",
+    confidence_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 0.75,
+) -> Floats:
     """Score the last row of the window: 0 flat, confidence when long and sure enough, else NaN."""
     out = np.full(window.close.shape, np.nan)
-    panel_score(window, out, window.close.shape[0], short_period=short_period, long_period=long_period,
-                average=average, confidence_threshold=confidence_threshold)
-    return out[-1]
+    panel_score(
+        window,
+        out,
+        window.close.shape[0],
+        short_period=short_period,
+        long_period=long_period,
+        average=average,
+        confidence_threshold=confidence_threshold,
+    )
+    return np.asarray(out[-1])

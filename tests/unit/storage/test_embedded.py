@@ -163,3 +163,15 @@ def test_shell_command_exit_codes(root: Path, capsys: pytest.CaptureFixture[str]
     assert embedded.main(["status", "--root", str(root)]) == 0
     assert embedded.main(["stop", "--root", str(root)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "not running"
+
+
+def test_path_too_long_for_a_socket_does_without_one(tmp_path: Path) -> None:
+    project = tmp_path / ("deep" * 20) / ("deeper" * 10)
+    project.mkdir(parents=True)
+    try:
+        url = embedded.ensure(project)
+        kept = Path(embedded._connection(project).cluster).is_relative_to(project)
+        sockets = ask(url, "SHOW unix_socket_directories")
+        assert sockets == ("" if kept else str(Path(embedded._connection(project).cluster) / "sock"))
+    finally:
+        embedded.remove(project)
