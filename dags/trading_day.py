@@ -13,6 +13,7 @@ whatever started them: `max_active_runs` does not bind a backfill.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param, TaskGroup, TriggerRule, task
@@ -23,7 +24,7 @@ from tradecore_ui.session_timetable import SessionTimetable
 
 SETTINGS = load()
 BOOK = SETTINGS.trading.book
-EVERY_TASK = {
+EVERY_TASK: dict[str, Any] = {
     "retries": 2,
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": True,
@@ -33,6 +34,13 @@ EVERY_TASK = {
     "on_failure_callback": callbacks.task_failed,
     "on_retry_callback": callbacks.task_retried,
 }
+EVERY_DAG: dict[str, Any] = {
+    "default_args": EVERY_TASK,
+    "catchup": False,
+    "max_active_runs": 16,  # what Airflow's form lets a backfill ask for
+    "on_failure_callback": callbacks.run_failed,
+    "doc_md": __doc__,
+}
 DATE = {"type": ["null", "string"], "format": "date"}
 SESSION = Param(None, **DATE, title="Session", description="Empty: the last session that the feed has.")
 FIRST_SESSION = Param(None, **DATE, title="First session", description="Of a book that does not exist yet.")
@@ -40,16 +48,22 @@ NAMED_BOOK = Param("replay:default", type="string", pattern="^replay:[a-z0-9._-]
 OWN_BOOK = Param(BOOK.name, type="string", enum=[BOOK.name], title="Book")
 
 
-def stage(name: str, *, task_id: str = "run", **options):
+def calling(function: str, *, task_id: str = "run", **options):
     """Make a task that calls the pipeline's function of that name."""
 
     @task(task_id=task_id, **options)
     def call():
         from tradecore import pipeline
 
-        return task_env.run(getattr(pipeline, name))
+        return task_env.run(getattr(pipeline, function))
 
     return call()
+
+
+def stage(name: str, **options):
+    """Make a stage that is one call: a task group of its own."""
+    with TaskGroup(name):
+        return calling(name, **options)
 
 
 def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
@@ -57,41 +71,28 @@ def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
     params = {"session": SESSION, "book": OWN_BOOK}
     if named_books:
         params |= {"book": NAMED_BOOK, "first_session": FIRST_SESSION}
-    timetable = SessionTimetable(
-        calendar=BOOK.calendar, run_delay_minutes=BOOK.run_delay_minutes, automatic=not named_books,
-        last_session=SETTINGS.trading.data.last_session,
-    )
-    with DAG(
-        dag_id, description=description, schedule=timetable, catchup=False, max_active_runs=16, params=params,
-        default_args=EVERY_TASK, on_failure_callback=callbacks.run_failed, tags=["trading"], doc_md=__doc__,
-    ):
+    timetable = SessionTimetable.of(SETTINGS.trading, automatic=not named_books)
+    with DAG(dag_id, description=description, schedule=timetable, params=params, **EVERY_DAG):
         with TaskGroup("ingest"):
-            ingested = stage("ingest", retries=5)
+            ingested = calling("ingest", retries=5)
             if named_books:
                 task(task_id="open_book")(task_env.open_book)() >> ingested
-        with TaskGroup("validate"):
-            validated = stage("validate")
+        validated = stage("validate")
         with TaskGroup("turn"):
-            turn = task_env.TurnSensor(task_id="run", mode="reschedule", poke_interval=8, timeout=12 * 3600)
-        with TaskGroup("settle"):
-            settled = stage("settle")
+            turn = task_env.TurnSensor(task_id="run", mode="reschedule", timeout=12 * 3600)
+        settled = stage("settle")
         with TaskGroup("gate"):
             guard = task.short_circuit(task_id="run", ignore_downstream_trigger_rules=False)
             gate = guard(task_env.gate_open)(validated)
         with TaskGroup("signal"):
-            strategies = stage("strategies", task_id="strategies")
+            strategies = calling("strategies", task_id="strategies")
             named_after = task(task_id="run", map_index_template="{{ task.op_kwargs['strategy'] }}")
             signals = named_after(task_env.signal).expand(strategy=strategies)
-        with TaskGroup("risk"):
-            risk = stage("risk", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
-        with TaskGroup("plan"):
-            plan = stage("plan")
-        with TaskGroup("report"):
-            report = stage("report", trigger_rule=TriggerRule.NONE_FAILED)
-        with TaskGroup("approve"):
-            approve = stage("approve")
-        with TaskGroup("submit"):
-            submit = stage("submit", retries=1)
+        risk = stage("risk", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
+        plan = stage("plan")
+        report = stage("report", trigger_rule=TriggerRule.NONE_FAILED)
+        approve = stage("approve")
+        submit = stage("submit", retries=1)
         with TaskGroup("close"):
             close = task(task_id="run", trigger_rule=TriggerRule.ALL_DONE)(task_env.close)()
             outcome = EmptyOperator(task_id="outcome", trigger_rule=TriggerRule.NONE_FAILED)

@@ -18,6 +18,7 @@ from tradecore_ui.task_env import book_of, connection, session_label, stage_of
 if TYPE_CHECKING:
     import psycopg
 
+    from tradecore.alert import Alert
     from tradecore.settings import Settings
 
 KILLED = "The task's process ended without a report: killed by a signal, most often for lack of memory."
@@ -48,8 +49,12 @@ def of_task(context: Mapping[str, Any], *, final: bool) -> FailureAlert:
     ti, error = context["ti"], _cause(context.get("exception"))
     what = "failed" if final else f"failed at try {ti.try_number} and is tried again"
     return _alert(
-        context, ti, key=_task_key(context, ti, final=final), severity="error" if final else "warning",
-        kind="task_failed" if final else "task_retried", what=what,
+        context,
+        ti,
+        key=_task_key(context, ti, final=final),
+        severity="error" if final else "warning",
+        kind="task_failed" if final else "task_retried",
+        what=what,
         body=str(getattr(error, "message", "") or error or KILLED),
         next_step=getattr(error, "next_step", "") or (ANY_STEP if error else KILLED_STEP),
     )
@@ -67,9 +72,15 @@ def of_run(context: Mapping[str, Any]) -> FailureAlert:
         return of_task({**context, "exception": None}, final=True)
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     return FailureAlert(
-        dedup_key=f"run_failed:{dag_id}:{run_id}:{run.clear_number if run else 0}", severity="error",
-        kind="run_failed", book=book_of(context), session_date=session_label(context), stage="run",
-        title=f"{dag_id}{_of_session(context)} failed", body=f"Failed: {names}.", next_step=ANY_STEP,
+        dedup_key=f"run_failed:{dag_id}:{run_id}:{run.clear_number if run else 0}",
+        severity="error",
+        kind="run_failed",
+        book=book_of(context),
+        session_date=session_label(context),
+        stage="run",
+        title=f"{dag_id}{_of_session(context)} failed",
+        body=f"Failed: {names}.",
+        next_step=ANY_STEP,
         path=f"dags/{dag_id}/runs/{quote(run_id)}",
     )
 
@@ -88,28 +99,38 @@ def report_killed_try(
     previous = ti.try_number - 1
     _put(
         _alert(
-            context, ti, key=_task_key(context, ti, final=False, try_number=previous), severity="warning",
-            kind="task_killed", what=f"was killed at try {previous} and is tried again", body=KILLED,
-            next_step=KILLED_STEP, try_number=previous,
+            context,
+            ti,
+            key=_task_key(context, ti, final=False, try_number=previous),
+            severity="warning",
+            kind="task_killed",
+            what=f"was killed at try {previous} and is tried again",
+            body=KILLED,
+            next_step=KILLED_STEP,
+            try_number=previous,
         ),
-        settings, conn, now,
+        settings,
+        conn,
+        now,
     )
 
 
 def send(alert: FailureAlert) -> None:
-    """Put an alert into the outbox and deliver what is due. Its own troubles are logged, not raised."""
+    """Put an alert into the outbox and deliver what is due; without a database, send it directly."""
     import psycopg
 
+    from tradecore import operations
     from tradecore.errors import TradecoreError
     from tradecore.settings import load
 
+    settings, now = load(), datetime.now(UTC)
     try:
-        settings = load()
         with connection() as conn:
-            _put(alert, settings, conn, datetime.now(UTC))
+            _put(alert, settings, conn, now)
             deliver(settings, conn)
     except (TradecoreError, psycopg.Error):
-        log.exception("This alert did not reach the outbox: %s", alert)
+        log.exception("This alert did not reach the outbox and is sent directly: %s", alert.title)
+        operations.send_directly(settings, _message(alert, settings, now))
 
 
 def deliver(settings: Settings, conn: psycopg.Connection[Any]) -> None:
@@ -129,26 +150,69 @@ def deliver(settings: Settings, conn: psycopg.Connection[Any]) -> None:
 def _put(alert: FailureAlert, settings: Settings, conn: psycopg.Connection[Any], now: datetime) -> None:
     from tradecore import operations
 
+    said = _message(alert, settings, now)
     operations.raise_alert(
-        settings, conn, dedup_key=alert.dedup_key, severity=alert.severity, kind=alert.kind, book=alert.book,
-        session_date=alert.session_date, stage=alert.stage, title=alert.title, body=alert.body,
-        next_step=alert.next_step, link=f"{settings.airflow_base_url}/{alert.path}", now=now,
+        settings,
+        conn,
+        dedup_key=alert.dedup_key,
+        severity=said.severity,
+        kind=said.kind,
+        book=said.book,
+        session_date=said.session_date,
+        stage=said.stage,
+        title=said.title,
+        body=said.body,
+        next_step=said.next_step,
+        link=said.link,
+        now=now,
     )
     conn.commit()
 
 
+def _message(alert: FailureAlert, settings: Settings, now: datetime) -> Alert:
+    from tradecore.alert import Alert
+
+    return Alert(
+        alert_id=0,
+        severity=alert.severity,
+        kind=alert.kind,
+        book=alert.book,
+        session_date=alert.session_date,
+        stage=alert.stage,
+        title=alert.title,
+        body=alert.body,
+        next_step=alert.next_step,
+        link=f"{settings.airflow_base_url}/{alert.path}",
+        raised_at=now,
+    )
+
+
 def _alert(
-    context: Mapping[str, Any], ti: Any, *, key: str, severity: str, kind: str, what: str, body: str,
-    next_step: str, try_number: int | None = None,
+    context: Mapping[str, Any],
+    ti: Any,
+    *,
+    key: str,
+    severity: str,
+    kind: str,
+    what: str,
+    body: str,
+    next_step: str,
+    try_number: int | None = None,
 ) -> FailureAlert:
     stage = stage_of(ti.task_id)
     mapped = f"/mapped/{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
     return FailureAlert(
-        dedup_key=key, severity=severity, kind=kind, book=book_of(context), stage=stage,
-        session_date=session_label(context), title=f"{ti.dag_id}{_of_session(context)}: {stage} {what}",
-        body=body, next_step=next_step,
+        dedup_key=key,
+        severity=severity,
+        kind=kind,
+        book=book_of(context),
+        stage=stage,
+        session_date=session_label(context),
+        title=f"{ti.dag_id}{_of_session(context)}: {stage} {what}",
+        body=body,
+        next_step=next_step,
         path=f"dags/{ti.dag_id}/runs/{quote(ti.run_id)}/tasks/{ti.task_id}{mapped}"
-             f"?try_number={try_number or ti.try_number}",
+        f"?try_number={try_number or ti.try_number}",
     )
 
 

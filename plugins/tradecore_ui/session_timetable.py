@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pendulum import DateTime
 
     from tradecore.sessions import Calendar
+    from tradecore.settings import Trading
 
 
 def midnight(session_date: date) -> DateTime:
@@ -47,6 +48,16 @@ class SessionTimetable(Timetable):
         self.automatic = automatic
         when = f"{calendar} sessions, {run_delay_minutes} min after the close"
         self.description = when if automatic else f"{when}; backfills only"
+
+    @classmethod
+    def of(cls, trading: Trading, *, automatic: bool = True) -> SessionTimetable:
+        """Make the timetable of a configuration's book and feed."""
+        return cls(
+            calendar=trading.book.calendar,
+            run_delay_minutes=trading.book.run_delay_minutes,
+            last_session=trading.data.last_session,
+            automatic=automatic,
+        )
 
     @property
     def summary(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, get_current_context
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     import psycopg
     from airflow.sdk import Context
 
+    from tradecore import pipeline
     from tradecore.settings import Settings
 
 CONNECTION_ID = "tradecore_db"
 SETTLED_BY = "settle.run"
+LOOK_AGAIN_S = 4
 # Errors in a program or its data: the next try would fail in the same way, only later.
 MISTAKES = (ImportError, NameError, AttributeError, TypeError, LookupError, ValueError, ArithmeticError, AssertionError)
 
@@ -178,8 +180,9 @@ def close() -> Any:
 class TurnSensor(BaseSensorOperator):
     """Wait until the book's previous bar is closed; between two looks it holds no worker.
 
-    A backfill starts its sessions together and a schedule in order, so their turn comes. A run by hand is
-    alone: when nobody has begun the previous bar it fails at once, naming the session to run first.
+    The more bars are in front, the longer until the next look: ten waiting sessions of a backfill must not keep
+    the workers busy with asking. A run by hand with nobody at work before it fails at once, naming the session
+    to run first.
     """
 
     def poke(self, context: Context) -> bool:
@@ -188,12 +191,25 @@ class TurnSensor(BaseSensorOperator):
         from tradecore.context import require_turn
 
         def ask(bar: pipeline.Context) -> bool:
-            ready = pipeline.turn(bar)
-            if not ready and context["dag_run"].run_type == "manual" and not bar.status(bar.previous_bar_end):
+            if pipeline.turn(bar):
+                return True
+            in_front = _bars_at_work_before(bar)
+            if in_front == 0 and context["dag_run"].run_type == "manual":
                 require_turn(bar)
-            return ready
+            self.poke_interval = LOOK_AGAIN_S * min(max(in_front, 1), 10)
+            return False
 
         return bool(run(ask))
+
+
+def _bars_at_work_before(bar: pipeline.Context) -> int:
+    moved_after = bar.now - timedelta(seconds=bar.settings.trading.book.decision_timeout_s)
+    found = bar.conn.execute(
+        "SELECT count(*) FROM bar_runs WHERE book = %s AND bar_end_at < %s AND status <> 'closed' AND changed_at > %s",
+        (*bar.key, moved_after),
+    ).fetchone()
+    bar.conn.rollback()
+    return int(found[0]) if found else 0
 
 
 def symbol_batches() -> list[list[str]]:

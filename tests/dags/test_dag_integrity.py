@@ -113,7 +113,9 @@ def test_wiring(bag, dag_id):
     assert upstream["gate.run"] == {"validate.run", "settle.run"}
     assert upstream["signal.strategies"] == {"gate.run"}
     assert (upstream["risk.run"], rules["risk.run"]) == (
-        {"signal.strategies", "signal.run"}, "all_done_min_one_success")
+        {"signal.strategies", "signal.run"},
+        "all_done_min_one_success",
+    )
     assert (upstream["report.run"], rules["report.run"]) == ({"settle.run", "plan.run"}, "none_failed")
     assert upstream["approve.run"] == {"plan.run", "report.run"}
     assert upstream["submit.run"] == {"approve.run"}
@@ -180,7 +182,11 @@ def test_schedules(bag, dag_id, automatic):
     assert dag.catchup is False
     assert dag.max_active_runs >= 10  # what a backfill may ask for in Airflow's form
     assert dag.timetable.serialize() == {
-        "calendar": "XNYS", "run_delay_minutes": 30, "last_session": "2013-03-01", "automatic": automatic}
+        "calendar": "XNYS",
+        "run_delay_minutes": 30,
+        "last_session": "2013-03-01",
+        "automatic": automatic,
+    }
 
 
 def test_dags_survive_serialisation(bag):

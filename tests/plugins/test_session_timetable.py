@@ -100,7 +100,8 @@ def test_runs_over_ten_years_equal_the_table(ten_years):
 @pytest.mark.parametrize("year", YEARS)
 def test_runs_follow_new_york_over_both_daylight_saving_weekends(ten_years, year):
     changes = [
-        day for day in (date(year, 1, 1) + timedelta(days=n) for n in range(365))
+        day
+        for day in (date(year, 1, 1) + timedelta(days=n) for n in range(365))
         if datetime.combine(day, time(12), NEW_YORK).utcoffset()
         != datetime.combine(day - timedelta(days=1), time(12), NEW_YORK).utcoffset()
     ]
@@ -132,9 +133,7 @@ def test_a_half_day_runs_after_its_early_close(ten_years, day):
 
 
 def test_every_other_session_runs_after_four(ten_years):
-    early = {
-        day for day, run in ten_years.items() if run.run_after.astimezone(NEW_YORK).time() != time(16, 30)
-    }
+    early = {day for day, run in ten_years.items() if run.run_after.astimezone(NEW_YORK).time() != time(16, 30)}
     assert early == set(dates(HALF_DAYS))
 
 
@@ -174,9 +173,7 @@ def test_without_catch_up_a_session_stays_due_until_the_next(at, clock, last_run
     table, last = timetable(), None
     if last_run:
         last = table.infer_manual_data_interval(run_after=midnight(date.fromisoformat(last_run)))
-    info = table.next_dagrun_info(
-        last_automated_data_interval=last, restriction=restriction(None, None, catchup=False)
-    )
+    info = table.next_dagrun_info(last_automated_data_interval=last, restriction=restriction(None, None, catchup=False))
     assert info.logical_date == midnight(date.fromisoformat(expected))
 
 
