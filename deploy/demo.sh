@@ -9,8 +9,8 @@ decided=2005-02-25
 filled=2005-02-28
 
 deploy/bootstrap.sh
-if [ "${DEMO_ENVIRONMENT:-}" != set ]; then
-    DEMO_ENVIRONMENT=set exec deploy/run deploy/demo.sh
+if [ "${DEMO_ENVIRONMENT:-}" != yes ]; then
+    DEMO_ENVIRONMENT=yes exec deploy/run deploy/demo.sh
 fi
 
 step() {
