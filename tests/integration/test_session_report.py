@@ -20,7 +20,7 @@ from tradecore.sessions import calendar
 from tradecore.settings import Settings, load
 
 pytestmark = pytest.mark.db
-FIRST, LAST = date(2005, 2, 9), date(2005, 3, 1)
+FIRST, LAST = date(2005, 2, 16), date(2005, 3, 1)
 SPLIT = date(2005, 2, 28)
 
 Read = Callable[[date], SessionReport]
@@ -41,7 +41,7 @@ def _run(settings: Settings, conn: psycopg.Connection, first: date, last: date) 
 def read(settings: Settings, conn: psycopg.Connection) -> Read:
     """Trade the sample from FIRST to LAST; return a reader of its reports."""
     now = datetime.combine(LAST, time(22, 30), UTC)
-    pipeline.load_history(settings, conn, first=date(2004, 11, 1), last=LAST, now=now)
+    pipeline.load_history(settings, conn, first=date(2004, 11, 15), last=LAST, now=now)
     pipeline.open_book(settings, conn, book="sim", before=FIRST, now=now)
     _run(settings, conn, FIRST, LAST)
 
@@ -114,14 +114,14 @@ def _check_addendum(settings: Settings, conn: psycopg.Connection, reports: dict[
 
 def test_what_happens_later_changes_no_earlier_report(settings: Settings, conn: psycopg.Connection) -> None:
     now = datetime.combine(LAST, time(22, 30), UTC)
-    pipeline.load_history(settings, conn, first=date(2004, 11, 1), last=LAST, now=now)
+    pipeline.load_history(settings, conn, first=date(2004, 11, 15), last=LAST, now=now)
     pipeline.open_book(settings, conn, book="sim", before=FIRST, now=now)
-    middle = date(2005, 2, 11)
+    middle = date(2005, 2, 17)
     _run(settings, conn, FIRST, middle)
     end = calendar("XNYS").session(middle).close_at
     then = reporting.session_html(settings, conn, "sim", end, submitted=True)
     conn.rollback()
-    _run(settings, conn, date(2005, 2, 14), date(2005, 2, 15))
+    _run(settings, conn, date(2005, 2, 18), date(2005, 2, 18))
     assert reporting.session_html(settings, conn, "sim", end, submitted=True) == then
 
 

@@ -85,40 +85,20 @@ def load_session_report(
     approval_required, whether a person signs the sheet; submitted, see the module. Leaves a read transaction open.
     Raises BookError when the book has no state of that bar.
     """
-    bare = _Reader(conn=conn, params={"book": book, "bar_end": bar_end_at}, symbols={})
-    state = bare.first("book")
-    if state is None:
-        raise BookError(
-            f"book {book!r} has not settled the bar of {bar_end_at:%Y-%m-%d %H:%M} UTC.",
-            next_step="run its session first: python -m tradecore run-session DATE",
-            book=book,
-        )
-    day = state["session_date"]
-    read = _Reader(
-        conn=conn,
-        params={
-            **bare.params,
-            "session": day,
-            "source": state["source"],
-            "timeframe": state["timeframe"],
-            "universe": state["universe"],
-        },
-        symbols={row["instrument_id"]: row["symbol"] for row in bare.rows("symbols", session=day)},
-    )
+    read, state = _reader(conn, book, bar_end_at)
     before = read.first("previous_state")
     positions = _positions(read, before)
     decision = read.first("decision")
     version = decision["version"] if decision else 0
     run = (read.first("run", version=version) if submitted else None) or {"outcome": "", "verdict": ""}
     sheet = read.rows("sheet", version=version)
-    equity = usd(state["equity_e4"])
-    base = state["prev_session_equity_e4"]
-    peak = state["peak_equity_e4"]
+    equity_e4, base_e4, peak_e4 = state["equity_e4"], state["prev_session_equity_e4"], state["peak_equity_e4"]
+    gross_usd = sum((abs(line.value_usd) for line in positions), ZERO)
     return SessionReport(
         book=book,
         book_kind=state["kind"],
         account_name=state["account"],
-        session_date=day,
+        session_date=state["session_date"],
         bar_end_at=bar_end_at,
         timeframe=state["timeframe"],
         previous_session_date=before["session_date"] if before else None,
@@ -127,49 +107,23 @@ def load_session_report(
         account=_account(state, _receivables(read, bar_end_at)),
         previous_account=_account(before, _receivables(read, before["bar_end_at"])) if before else None,
         flow_usd=usd(sum(row["amount_e4"] for row in read.rows("flow"))),
-        gross_frac=sum((abs(line.value_usd) for line in positions), ZERO) / equity if equity > 0 else ZERO,
-        daily_return_frac=Decimal(state["equity_e4"]) / base - 1 if base > 0 else ZERO,
-        drawdown_frac=1 - Decimal(state["equity_e4"]) / peak if peak > 0 else ZERO,
+        gross_frac=gross_usd / usd(equity_e4) if equity_e4 > 0 else ZERO,
+        daily_return_frac=Decimal(equity_e4) / base_e4 - 1 if base_e4 > 0 else ZERO,
+        drawdown_frac=1 - Decimal(equity_e4) / peak_e4 if peak_e4 > 0 else ZERO,
         turnover_frac=_frac(decision["turnover_ppm"]) if decision else None,
         limits=limits,
-        equity=tuple(
-            EquityPoint(
-                session_date=row["session_date"], equity_usd=usd(row["equity_e4"]), flow_usd=usd(row["flow_e4"])
-            )
-            for row in read.rows("equity")
-        ),
+        equity=_equity(read),
         positions=positions,
-        strategies=tuple(
-            StrategyLine(
-                name=row["strategy"], ok=row["ok"], error=row["error"], threshold=thresholds.get(row["strategy"])
-            )
-            for row in read.rows("strategies")
-        ),
+        strategies=tuple(StrategyLine(threshold=thresholds.get(row["name"]), **row) for row in read.rows("strategies")),
         signals=_signals(read),
         targets=_targets(read, version),
         sheet=tuple(_order(read, row, with_status=submitted) for row in sheet),
         worked=tuple(_order(read, row, with_status=True) for row in read.rows("worked")),
-        fills=_fills(read, day),
+        fills=_fills(read, state["session_date"]),
         quality=_quality(read, state["source"]),
         quarantine=tuple(QuarantineLine(**row) for row in read.rows("quarantine")),
-        events=tuple(
-            EventLine(
-                kind=row["kind"],
-                symbol=read.symbol(row["instrument_id"]),
-                amount=row["amount"],
-                detail=row["detail"],
-            )
-            for row in read.rows("events")
-        ),
-        state_changes=tuple(
-            StateChange(
-                from_state=STATE_NAMES[row["from_state"]],
-                to_state=STATE_NAMES[row["to_state"]],
-                actor=row["actor"],
-                reason=row["reason"],
-            )
-            for row in read.rows("state_events")
-        ),
+        events=tuple(EventLine(symbol=read.symbol(row.pop("instrument_id")), **row) for row in read.rows("events")),
+        state_changes=_state_changes(read),
         limit_events=tuple(
             LimitLine(symbol=read.symbol(row.pop("instrument_id")), **row)
             for row in read.rows("limit_events", version=version)
@@ -178,6 +132,41 @@ def load_session_report(
         hashes=_hashes(decision),
         approval_required=approval_required,
         verdict=run["verdict"],
+    )
+
+
+def _reader(conn: psycopg.Connection, book: str, bar_end_at: datetime) -> tuple[_Reader, Row]:
+    """Return a reader for this bar and the state of the book at it. Raises BookError where there is none."""
+    bare = _Reader(conn=conn, params={"book": book, "bar_end": bar_end_at}, symbols={})
+    state = bare.first("book")
+    if state is None:
+        raise BookError(
+            f"book {book!r} has not settled the bar of {bar_end_at:%Y-%m-%d %H:%M} UTC.",
+            next_step="run its session first: python -m tradecore run-session DATE",
+            book=book,
+        )
+    params = {name: state[name] for name in ("source", "timeframe", "universe")}
+    day = state["session_date"]
+    symbols = {row["instrument_id"]: row["symbol"] for row in bare.rows("symbols", session=day)}
+    return _Reader(conn=conn, params={**bare.params, **params, "session": day}, symbols=symbols), state
+
+
+def _equity(read: _Reader) -> tuple[EquityPoint, ...]:
+    return tuple(
+        EquityPoint(session_date=row["session_date"], equity_usd=usd(row["equity_e4"]), flow_usd=usd(row["flow_e4"]))
+        for row in read.rows("equity")
+    )
+
+
+def _state_changes(read: _Reader) -> tuple[StateChange, ...]:
+    return tuple(
+        StateChange(
+            from_state=STATE_NAMES[row["from_state"]],
+            to_state=STATE_NAMES[row["to_state"]],
+            actor=row["actor"],
+            reason=row["reason"],
+        )
+        for row in read.rows("state_events")
     )
 
 

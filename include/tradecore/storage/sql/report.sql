@@ -65,7 +65,7 @@ WHERE kind = 'split' AND source = %(source)s AND instrument_id = ANY(%(instrumen
 ORDER BY instrument_id, ex_date, known_at DESC
 
 -- name: strategies
-SELECT strategy, ok, error FROM strategy_runs
+SELECT strategy AS name, ok, error FROM strategy_runs
 WHERE book = %(book)s AND bar_end_at = %(bar_end)s ORDER BY strategy
 
 -- name: signals
