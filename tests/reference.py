@@ -276,6 +276,8 @@ def _split(book: RefBook, i: int, quote: RefQuote) -> None:
         cut = min(lot.shares, max(-missing, ZERO))
         lot.shares -= cut
         missing += cut
+    book.realised -= sum((lot.cost for lot in book.lots[i] if lot.shares == 0), ZERO)
+    book.lots[i] = [lot for lot in book.lots[i] if lot.shares != 0]
 
     scaled = split_allocations([held[i] for held in book.alloc], after, quote.split)
     for held, shares in zip(book.alloc, scaled, strict=True):
@@ -299,7 +301,7 @@ def _rescale(order: RefOrder, quote: RefQuote) -> None:
 def _dividend(book: RefBook, i: int, quote: RefQuote, day: int) -> None:
     amount = rounded(book.shares[i] * quote.dividend)
     due = book.receivables[i]
-    if book.shares[i] != 0 and quote.dividend != 0:
+    if amount != 0:
         book.dividends += amount
         if quote.pay_day is not None and quote.pay_day > day:
             due[quote.pay_day] = due.get(quote.pay_day, ZERO) + amount

@@ -160,7 +160,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 
 @pytest.fixture(scope="module")
-def container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment that Compose gives to our containers, on a TimescaleDB server of this machine."""
     try:
         server = urlsplit(timescaledb_server.ensure(ROOT))
@@ -197,7 +197,9 @@ def container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         "DB_PORT": str(server.port),
     }
     moved = {key: value.replace("@db:5432/", f"@127.0.0.1:{server.port}/") for key, value in environment.items()}
-    return {**moved, **address}
+    yield {**moved, **address}
+    with psycopg.connect(server.geturl(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_every_step_succeeds_and_leaves_exactly_the_locked_packages(image: Image) -> None:
