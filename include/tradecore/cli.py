@@ -5,6 +5,7 @@ Heavy imports stay inside the commands: `watch` runs for months on a small machi
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
@@ -306,6 +307,44 @@ def submit(day: Day, book: Book = "", as_json: Json = False) -> None:
 def close(day: Day, book: Book = "", as_json: Json = False) -> None:
     """Close a session's bar without a decision if none was made. Example: tradecore close 2005-02-28"""
     _stage("close", day, book, as_json, lambda p, ctx: p.close(ctx))
+
+
+def _change_state(state: str, reason: str, book: str, as_json: bool) -> None:
+    from tradecore import pipeline
+
+    found = load_settings()
+    with connection(found) as conn:
+        result = pipeline.change_state(
+            found,
+            conn,
+            book=book or found.trading.book.name,
+            state=state,
+            actor=f"cli:{getpass.getuser()}",
+            reason=reason,
+            now=_now(),
+        )
+    _show(result, as_json)
+
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with your name.")]
+
+
+@app.command()
+def halt(reason: Reason, book: Book = "", as_json: Json = False) -> None:
+    """Stop: nothing more is sent, working orders end at the next bar. Lifted by `resume`.
+
+    Example: python -m tradecore halt --reason "broker maintenance"
+    """
+    _change_state("HALTED", reason, book, as_json)
+
+
+@app.command()
+def resume(reason: Reason, book: Book = "", as_json: Json = False) -> None:
+    """Trade again from the next bar that settles; the drawdown counts anew from its equity.
+
+    Example: python -m tradecore resume --reason "checked the loss of 2005-04-15"
+    """
+    _change_state("ACTIVE", reason, book, as_json)
 
 
 @app.command()

@@ -279,9 +279,7 @@ def make_sheet(ctx: Context) -> dict[str, object]:
     _, journal = step.plan(
         at.loaded.book, decision, market.bar_row(at.bar, 0), market.bar_row(at.bar, 1), at.arrays, params
     )
-    lines = []
-    for row in journal.orders.tolist():
-        lines.append(_add_intent(ctx, version, at, row))
+    lines = [_add_intent(ctx, version, at, row) for row in journal.orders.tolist()]
     books.add_order_events(
         ctx.conn, [str(line["id"]) for line in lines], "PLANNED", bar_end=ctx.bar_end_at, now=ctx.now
     )

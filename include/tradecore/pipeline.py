@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from decimal import Decimal
 
 import numpy as np
 import psycopg
 
-from tradecore import decision, ingestion, market, provenance
+from tradecore import decision, ingestion, market, provenance, reporting
 from tradecore.context import (
     SETTLED,
     Context,
+    book_calendar,
     context,
     contexts,
     deliver_quietly,
@@ -35,8 +35,7 @@ from tradecore.context import (
     turn,
 )
 from tradecore.errors import StrategyError, TradecoreError
-from tradecore.model import HALTED
-from tradecore.report_model import Limits
+from tradecore.model import HALTED, STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
 from tradecore.storage import books
@@ -161,49 +160,17 @@ def plan(ctx: Context) -> Result:
 
 
 def report(ctx: Context) -> Result:
-    """Write the session's HTML report; the same data give the same file."""
-    from tradecore.reports import session_report
-    from tradecore.storage import report_data
-
-    rules = market.rules(ctx.settings)
-    thresholds = {r.name: float(t) for r in rules if (t := getattr(r.params, "confidence_threshold", None)) is not None}
-    data = report_data.load_session_report(
-        ctx.conn,
-        ctx.book,
-        ctx.bar_end_at,
-        limits=_limits(ctx),
-        thresholds=thresholds,
-        approval_required=ctx.settings.trading.execution.approval_required,
-        submitted=ctx.status() == "closed",
-    )
-    html = session_report.render(data)
+    """Write the bar's HTML report; the same data give the same file. Once the bar is closed, with the addendum."""
+    html = reporting.session_html(ctx.settings, ctx.conn, ctx.book, ctx.bar_end_at, submitted=ctx.status() == "closed")
     folder = ctx.settings.local_dir / "reports" / ctx.book.replace(":", "_")
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{ctx.session_date}" if len(_session_bars(ctx)) == 1 else f"{ctx.bar_end_at:%Y-%m-%dT%H%M}"
     path = folder / f"{stamp}.html"
     path.write_text(html, encoding="utf-8")
-    ctx.conn.execute(
-        decision.SQL["add_report"],
-        (*ctx.key, ctx.session_date, str(path.relative_to(ctx.settings.local_dir)), provenance.hash_of(html)),
-    )
+    where = str(path.relative_to(ctx.settings.local_dir))
+    ctx.conn.execute(decision.SQL["add_report"], (*ctx.key, ctx.session_date, where, provenance.hash_of(html)))
     ctx.conn.commit()
     return {"report": str(path)}
-
-
-def _limits(ctx: Context) -> Limits:
-    """Return the configured limits as the report shows them."""
-    risk, stale = ctx.settings.trading.risk, ctx.settings.trading.alerts.stale_after_sessions
-    frac = {
-        f"{key}_frac": Decimal(str(value))
-        for key, value in {
-            "max_position": risk.max_position_size,
-            "max_exposure": risk.max_exposure,
-            "max_daily_loss": risk.max_daily_loss,
-            "max_drawdown": risk.max_drawdown,
-            "max_turnover": risk.max_turnover,
-        }.items()
-    }
-    return Limits(**frac, stale_after_sessions=stale)
 
 
 def _session_bars(ctx: Context) -> tuple[datetime, ...]:
@@ -267,8 +234,6 @@ def submit(ctx: Context) -> Result:
     books.add_order_events(ctx.conn, waiting, "ACKED", bar_end=ctx.bar_end_at, now=ctx.now, detail="simulated")
     ctx.set_status("closed", f"{len(planned)} orders")
     ctx.conn.commit()
-    if waiting:
-        report(ctx)
     return {"sent": len(waiting)}
 
 
@@ -280,7 +245,8 @@ def _refusal(ctx: Context, version: int, sheet: str) -> str:
         return "window_passed"
     if row is None or row[0] != sheet or row[1] not in ("approved", "not_required"):
         return "not_approved"
-    if state is None or state[7] == HALTED:
+    person = ctx.conn.execute(books.SQL["person_state"], (ctx.book, ctx.next_bar_end)).fetchone()
+    if state is None or HALTED in (state[7], person[0] if person else None):
         return "halted"
     return ""
 
@@ -293,7 +259,10 @@ def close(ctx: Context, failed: Sequence[str] = ()) -> Result:
         ctx.set_status("closed", outcome)
     ctx.conn.commit()
     row = ctx.conn.execute(books.SQL["run"], ctx.key).fetchone()
+    reported = ctx.conn.execute(decision.SQL["report"], ctx.key).fetchone()
     ctx.conn.rollback()
+    if reported and row and row[0] == "closed":
+        report(ctx)
     deliver_quietly(ctx)
     return {"status": str(row[0]) if row else "not started", "outcome": str(row[1]) if row else ""}
 
@@ -345,6 +314,30 @@ def run_session(
     return [run_bar(ctx, say) for ctx in contexts(settings, conn, book=book, session_date=session_date, now=now)]
 
 
+def change_state(
+    settings: Settings, conn: psycopg.Connection, *, book: str, state: str, actor: str, reason: str, now: datetime
+) -> Result:
+    """Record a person's HALTED, REDUCING or ACTIVE: in force from the next bar that settles; a halt stops sending now."""
+    record = books.get(conn, book)
+    last = conn.execute(books.SQL["last_state"], (book,)).fetchone()
+    assert last is not None  # opening a book writes its first state
+    effective = book_calendar(settings).next_bar_end(last[0], record.timeframe)
+    before = conn.execute(books.SQL["state"], (book, last[0])).fetchone()
+    conn.execute(
+        books.SQL["add_person_state"],
+        {
+            "book": book,
+            "bar_end": effective,
+            "old": before[7] if before else 0,
+            "new": STATE_NAMES.index(state),
+            "actor": actor,
+            "reason": f"{now:%Y-%m-%d %H:%M}Z {reason}",
+        },
+    )
+    conn.commit()
+    return {"book": book, "state": state, "effective": str(effective), "actor": actor, "reason": reason}
+
+
 def load_history(
     settings: Settings,
     conn: psycopg.Connection,
@@ -361,6 +354,7 @@ def load_history(
 __all__ = [
     "Context",
     "approve",
+    "change_state",
     "close",
     "context",
     "contexts",

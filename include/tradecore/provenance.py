@@ -55,4 +55,4 @@ def hash_of(*parts: object) -> str:
 
 def score_hash(scores: dict[int, float]) -> str:
     """Return the hash of scores by instrument, as integers of 1e-9; NaN is None."""
-    return hash_of({str(k): None if np.isnan(v) else int(round(v * 1e9)) for k, v in sorted(scores.items())})
+    return hash_of({str(k): None if np.isnan(v) else round(v * 1e9) for k, v in sorted(scores.items())})

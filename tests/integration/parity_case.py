@@ -1,4 +1,4 @@
-"""One parity case three ways: the stages on a database, the fold, and the Decimal day loop on the sample's own files."""
+"""One parity case three ways: the stages on a database, the fold, and the Decimal day loop on the sample's files."""
 
 from __future__ import annotations
 

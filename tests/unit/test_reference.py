@@ -146,7 +146,7 @@ def test_split_difference_of_lots_is_taken_from_the_newest_and_costs_stay():
     settle(book, bar(quote("20", split=(1, 3)), day=11), params())
     # 4/3 -> 1; lots 0.5 + 0.833333 + 0 = 1.333333: 0.333333 comes from the second
     assert [lot.shares for lot in book.lots[0]] == [D("0.5"), D("0.5")]
-    assert book.realised == 10 + 20 - 9  # cash in lieu of half a share and of a third, less the cost of the lot that went
+    assert book.realised == 10 + 20 - 9  # cash in lieu of 1/2 and 1/3 share, less the lot that went
 
 
 def test_split_difference_of_lots_goes_to_the_newest():

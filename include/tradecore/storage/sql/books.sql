@@ -117,3 +117,8 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 INSERT INTO order_events (client_order_id, event_no, status, bar_end_at, happened_at, detail)
 SELECT %(id)s, coalesce(max(event_no), 0) + 1, %(status)s, %(bar_end)s, %(now)s, %(detail)s
 FROM order_events WHERE client_order_id = %(id)s
+
+-- name: add_person_state
+INSERT INTO state_events (book, bar_end_at, event_no, from_state, to_state, actor, reason)
+SELECT %(book)s, %(bar_end)s, coalesce(max(event_no), 0) + 1, %(old)s, %(new)s, %(actor)s, %(reason)s
+FROM state_events WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND actor <> 'breaker'

@@ -78,3 +78,6 @@ SELECT sheet_hash, verdict FROM approvals WHERE book = %s AND bar_end_at = %s AN
 INSERT INTO reports (book, bar_end_at, session_date, path, content_hash) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (book, bar_end_at) DO UPDATE SET path = excluded.path, content_hash = excluded.content_hash
 WHERE (reports.path, reports.content_hash) IS DISTINCT FROM (excluded.path, excluded.content_hash)
+
+-- name: report
+SELECT path, content_hash FROM reports WHERE book = %s AND bar_end_at = %s
