@@ -97,6 +97,7 @@ def up() -> int:
     migrate(env)
     write_login(env)
     kernel_cache.prune(ROOT)
+    compile_kernels(env)
     for name, command in parts(port).items():
         if running(name) is not None:
             print(f"  {name}: runs already")
@@ -160,6 +161,15 @@ def migrate(env: dict[str, str]) -> None:
         run_step([str(BIN / "airflow"), "db", "migrate"], env, "migrate")
         stamp.write_text(json.dumps({"airflow": version, "revision": airflow_revision(env["DATABASE_URL"])}))
     run_step([sys.executable, "-m", "tradecore", "db", "upgrade"], env, "migrate")
+
+
+def compile_kernels(env: dict[str, str]) -> None:
+    """Fill the cache of compiled kernels in a process of its own: the compiler's memory ends with it."""
+    stamp = Path(env["NUMBA_CACHE_DIR"]) / "compiled"
+    if not stamp.exists():
+        print("  kernels: compiling them (10 to 60 s, once per change of a kernel)", flush=True)
+        run_step([sys.executable, "-m", "tradecore.warm"], env, "kernels")
+        stamp.touch()
 
 
 def airflow_revision(url: str) -> str | None:
