@@ -52,7 +52,7 @@ prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was see
 	@$(RUN) python deploy/prove.py
 
 compose-check: venv-dev ## docker-compose.yaml and the image's build steps, without Docker
-	@$(RUN) --no-database python -m pytest -q tests/system/test_compose.py
+	@$(RUN) --no-database python -m pytest -q tests/system/test_compose.py tests/system/test_image_steps.py
 
 lock: venv ## resolve requirements*.in into requirements*.txt
 	@deploy/lock.sh lock

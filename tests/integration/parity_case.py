@@ -34,7 +34,7 @@ def configure(tmp_path: Path, database_url: str, changes: dict[str, Any], **envi
     for section, values in changes.items():
         config[section].update(values)
     path = tmp_path / "trading.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
     env = {"DATABASE_URL": database_url, "INITIAL_CASH": "100000", "LOG_LEVEL": "WARNING", **environ}
     found = settings.load(env, path)
     return found.model_copy(update={"local_dir": tmp_path / "local"})
