@@ -8,8 +8,8 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 which="not slow and not browser"
 if [ "${1:-}" = --timescaledb ]; then
     shift
-    DATABASE_URL=$("$root/.venv/bin/python" "$root/tests/timescaledb_server.py" start)
-    export DATABASE_URL
+    "$root/.venv/bin/python" "$root/tests/timescaledb_server.py" start >/dev/null
+    set -- --database=timescale "$@"
     which="db and $which"
 fi
 exec "$root/deploy/run" python -m pytest -m "$which" "$@"

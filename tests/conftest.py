@@ -1,8 +1,13 @@
-"""Fixtures that every room shares: a PostgreSQL, and in it a fresh migrated database for each test."""
+"""Fixtures that every room shares: a PostgreSQL, and in it a fresh migrated database for each test.
+
+--database=plain (default) tests on DATABASE_URL, else on the embedded PostgreSQL; timescale on TimescaleDB
+(tests/timescaledb_server.py); both on one after the other. The summary says which servers it really was.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -12,21 +17,86 @@ import psycopg
 import pytest
 from psycopg import sql
 
+import timescaledb_server
+from private_apt import Unavailable
 from tradecore.storage import embedded, migrate
 from tradecore.storage.connection import connect
 
 REPO = Path(__file__).resolve().parents[1]
+PLAIN, TIMESCALE = "plain", "timescale"
+SERVERS = {PLAIN: (PLAIN,), TIMESCALE: (TIMESCALE,), "both": (PLAIN, TIMESCALE)}
+SEEN: pytest.StashKey[Counter[str]] = pytest.StashKey()
+ABSENT: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database", choices=sorted(SERVERS), default=PLAIN, help="where tests that use a database run (plain)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SEEN], config.stash[ABSENT] = Counter(), []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that uses a database once per server asked for; with one server names stay as they are."""
+    if "database_server" in metafunc.fixturenames:
+        kinds = SERVERS[metafunc.config.getoption("--database")]
+        ids = kinds if len(kinds) > 1 else [pytest.HIDDEN_PARAM]
+        metafunc.parametrize("database_server", kinds, indirect=True, scope="session", ids=ids)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On TimescaleDB alone, leave out what uses no database of ours: it would only repeat itself."""
+    if config.getoption("--database") == TIMESCALE:
+        keep = [i for i in items if "database_server" in getattr(i, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[i for i in items if i not in set(keep)])
+        items[:] = keep
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for server, count in sorted(config.stash[SEEN].items()):
+        terminalreporter.write_line(f"database: {count} tests on {server}")
+    if config.stash[ABSENT]:
+        reasons = config.stash[ABSENT]
+        terminalreporter.section("TimescaleDB: NOT TESTED", sep="!", red=True, bold=True)
+        terminalreporter.write_line(f"TimescaleDB cannot be had here: {reasons[0]}", red=True)
+        terminalreporter.write_line(f"{len(reasons)} tests did NOT run on it.", red=True)
 
 
 @pytest.fixture(scope="session")
-def database_server() -> str:
-    """URL of the server to test on: DATABASE_URL, else the project's embedded one (started if need be)."""
-    return os.environ.get("DATABASE_URL") or embedded.ensure(REPO)
+def database_server(request: pytest.FixtureRequest) -> str:
+    """URL of the server to test on, started if need be. Skips, loudly, where there can be no TimescaleDB."""
+    if getattr(request, "param", PLAIN) == PLAIN:
+        return os.environ.get("DATABASE_URL") or embedded.ensure(REPO)
+    try:
+        return timescaledb_server.ensure(REPO)
+    except Unavailable as error:
+        return f"unavailable: {error}"
+
+
+@pytest.fixture(scope="session")
+def server_name(database_server: str) -> str:
+    """What the server is, in words: its version, and whether TimescaleDB is loaded."""
+    with psycopg.connect(database_server, autocommit=True) as server:
+        row = server.execute(
+            "SELECT current_setting('server_version'), current_setting('shared_preload_libraries'),"
+            " (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb')"
+        ).fetchone()
+    assert row is not None
+    version, loaded, timescaledb = str(row[0]).split()[0], str(row[1]), row[2]
+    return f"PostgreSQL {version}, " + (f"TimescaleDB {timescaledb}" if "timescaledb" in loaded else "plain")
 
 
 @pytest.fixture
-def empty_database_url(database_server: str) -> Iterator[str]:
+def empty_database_url(database_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a new database without tables, dropped afterwards."""
+    if database_server.startswith("unavailable: "):
+        reason = database_server.removeprefix("unavailable: ")
+        request.config.stash[ABSENT].append(reason)
+        pytest.skip(f"TimescaleDB cannot be had here: {reason}")
+    request.config.stash[SEEN][request.getfixturevalue("server_name")] += 1
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(database_server, autocommit=True) as server:
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -11,8 +11,10 @@ from tradecore.storage.connection import SCHEMA
 
 # Columns that tell when something was written down: they differ between two runs that did the same.
 CLOCK = frozenset(
-    "started_at changed_at opened_at applied_at known_at checked_at found_at happened_at decided_at as_of raised_at"
-    " next_try_at sent_at".split()
+    {
+        *("started_at", "changed_at", "opened_at", "applied_at", "known_at", "checked_at", "found_at"),
+        *("happened_at", "decided_at", "as_of", "raised_at", "next_try_at", "sent_at"),
+    }
 )
 # Rows that tell what happened to a process, and not to a book.
 OUTBOX = frozenset({"alerts", "alert_deliveries"})
