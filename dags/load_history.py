@@ -1,4 +1,7 @@
-"""Load bars and corporate actions of a range into the database, a task per batch of symbols."""
+"""Load bars and corporate actions of a range into the database, a task per batch of symbols.
+
+One batch after the other: each validates the sessions of the whole universe, as far as they are there by then.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ with (
             "on_retry_callback": callbacks.task_retried,
         },
         params={
-            "first_session": Param(None, **DATE, title="First session", description="Empty: the feed's first."),
+            "first_session": Param(
+                None, **DATE, title="First session", description="Empty: five years before the last."
+            ),
             "last_session": Param(None, **DATE, title="Last session", description="Empty: the feed's last."),
             "symbols": Param([], **TEXTS, title="Symbols", description="Empty: all"),
             "batch_size": Param(25, type="integer", minimum=1, maximum=500, title="Symbols per task"),
@@ -39,4 +44,4 @@ with (
     TaskGroup("load"),
 ):
     batches = task(task_id="batches")(task_env.symbol_batches)()
-    task(task_id="run", max_active_tis_per_dagrun=2)(task_env.load_history).expand(symbols=batches)
+    task(task_id="run", max_active_tis_per_dagrun=1)(task_env.load_history).expand(symbols=batches)

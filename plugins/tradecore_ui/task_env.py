@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONNECTION_ID = "tradecore_db"
 SETTLED_BY = "settle.run"
 LOOK_AGAIN_S = 4
+DEFAULT_HISTORY = timedelta(days=5 * 365)
 # Errors in a program or its data: the next try would fail in the same way, only later.
 MISTAKES = (ImportError, NameError, AttributeError, TypeError, LookupError, ValueError, ArithmeticError, AssertionError)
 
@@ -82,6 +83,8 @@ def task_shell() -> Iterator[tuple[Context, Settings, psycopg.Connection[Any], d
 
     Raises AirflowFailException for an error that waiting cannot cure, so that Airflow does not retry it.
     """
+    import psycopg
+
     from tradecore import logs
     from tradecore.errors import TradecoreError
     from tradecore.settings import load
@@ -102,7 +105,7 @@ def task_shell() -> Iterator[tuple[Context, Settings, psycopg.Connection[Any], d
         if error.retryable:
             raise
         raise AirflowFailException(str(error)) from error
-    except MISTAKES as error:
+    except (*MISTAKES, psycopg.ProgrammingError, psycopg.DataError) as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
 
@@ -226,9 +229,12 @@ def load_history(symbols: Sequence[str]) -> Any:
     from tradecore import pipeline
 
     with task_shell() as (context, settings, conn, now):
-        first, last = (_date(context["params"][name]) for name in ("first_session", "last_session"))
+        first, last = history_range(context, lambda at: pipeline.last_available_session(settings, conn, at))
         return pipeline.load_history(settings, conn, symbols=symbols, first=first, last=last, now=now)
 
 
-def _date(text: str | None) -> date | None:
-    return date.fromisoformat(text) if text else None
+def history_range(context: Mapping[str, Any], last_available: Callable[[datetime], date]) -> tuple[date, date]:
+    """Return the first and last date that a run's form asks for, with its defaults filled in."""
+    first, last = (context["params"][name] for name in ("first_session", "last_session"))
+    until = date.fromisoformat(last) if last else last_available(context["dag_run"].run_after)
+    return (date.fromisoformat(first) if first else until - DEFAULT_HISTORY), until

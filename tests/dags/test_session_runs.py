@@ -1,0 +1,210 @@
+"""Whole runs of trading_day through `airflow dags test`: what is red, what is green, and what was done all the same.
+
+Each case is a book from 2004-11-03 on in a database of its own, with the real sample data; Airflow's tables are
+shared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+import yaml
+
+from tradecore.storage.connection import connect
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+FIRST, SECOND = "2004-11-03", "2004-11-04"
+BROKEN = '''
+from tradecore.strategies import strategy
+
+
+@strategy(lookback_bars=2)
+def broken(window):
+    """Raise, as a mistake in an owner's file does."""
+    raise RuntimeError("planted")
+'''
+pytestmark = [pytest.mark.db, pytest.mark.slow]
+
+
+@dataclass(kw_only=True)
+class Case:
+    """A configuration with a home, a database and a data folder of its own."""
+
+    home: Path
+    metadata_url: str
+    environ: dict[str, str]
+    config: dict = field(repr=False)
+
+    def configure(self) -> None:
+        (self.home / "trading.yaml").write_text(yaml.safe_dump(self.config))
+
+    def run(self, *command: str, expect: int | None = 0) -> str:
+        done = subprocess.run(
+            [str(BIN / command[0]), *command[1:]],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        output = done.stdout + done.stderr
+        assert expect is None or done.returncode == expect, output[-4000:]
+        return output
+
+    def trade(self, session: str, *, expect: int = 0) -> str:
+        return self.run("airflow", "dags", "test", "trading_day", session, expect=expect)
+
+    def rows(self, query: str) -> list[tuple]:
+        with connect(self.environ["DATABASE_URL"]) as conn:
+            return conn.execute(query).fetchall()
+
+    def states(self) -> dict[str, str]:
+        """Return the states of the tasks of the newest run."""
+        with psycopg.connect(self.metadata_url) as conn:
+            found = conn.execute(
+                "SELECT task_id || CASE WHEN map_index < 0 THEN '' ELSE ' ' || map_index END, state FROM task_instance"
+                " WHERE run_id = (SELECT run_id FROM dag_run ORDER BY id DESC LIMIT 1)"
+            )
+            return dict(found.fetchall())
+
+
+@pytest.fixture(scope="module")
+def metadata_url(database_server, tmp_path_factory):
+    """A database with Airflow's tables."""
+    name = f"test_{uuid4().hex[:12]}"
+    url = urlunsplit(urlsplit(database_server)._replace(path=f"/{name}"))
+    with psycopg.connect(database_server, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+        environ = airflow_environ(tmp_path_factory.mktemp("airflow"), url)
+        subprocess.run([str(BIN / "airflow"), "db", "migrate"], env=environ, check=True, capture_output=True)
+        yield url
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def airflow_environ(home: Path, metadata_url: str) -> dict[str, str]:
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "TRADECORE", "DB_"))}
+    return environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url.replace("postgresql://", "postgresql+psycopg2://"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "include"), str(ROOT / "plugins")]),
+    }
+
+
+@pytest.fixture
+def case(metadata_url, database_url, tmp_path) -> Case:
+    """A case that reads a copy of the sample."""
+    config = yaml.safe_load((ROOT / "include" / "config" / "trading.yaml").read_text())
+    shutil.copytree(ROOT / "include" / "sample_data", tmp_path / "sample")
+    config["data"]["options"] = {"folder": str(tmp_path / "sample")}
+    environ = airflow_environ(tmp_path / "airflow", metadata_url) | {
+        "AIRFLOW_CONN_TRADECORE_DB": database_url.replace("postgresql://", "postgres://"),
+        "DATABASE_URL": database_url,
+        "TRADECORE_HOME": str(tmp_path),
+        "TRADECORE_CONFIG": "./trading.yaml",
+        "TRADECORE_LOCAL_DIR": str(tmp_path / "local"),
+        "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(tmp_path / "numba")),
+    }
+    return Case(home=tmp_path, environ=environ, config=config, metadata_url=metadata_url)
+
+
+def started(case: Case) -> Case:
+    case.configure()
+    case.run("python", "-m", "tradecore", "init", "--before", FIRST)
+    return case
+
+
+def test_a_session_and_the_next_and_the_first_again(case):
+    started(case)
+    case.trade(FIRST)
+    assert set(case.states().values()) == {"success"}
+    case.trade(SECOND)
+    assert case.rows("SELECT count(*) FROM fills")[0][0] > 0, "not exercised"
+    tables = "book_states book_positions signals targets intents order_events fills bar_runs decisions reports"
+    before = {table: case.rows(f"SELECT t::text, xmin FROM {table} t ORDER BY 1") for table in tables.split()}
+    case.trade(FIRST)
+    after = {table: case.rows(f"SELECT t::text, xmin FROM {table} t ORDER BY 1") for table in tables.split()}
+    assert after == before
+
+
+def test_a_closed_gate_settles_and_reports_and_orders_nothing(case):
+    for symbol in ("IBM", "MSFT"):
+        path = case.home / "sample" / f"{symbol}.csv"
+        lines = [line for line in path.read_text().splitlines() if not line.startswith(SECOND)]
+        path.write_text("\n".join(lines) + "\n")
+    started(case)
+    case.trade(FIRST)
+    case.trade(SECOND)
+    states = case.states()
+    assert {task for task, state in states.items() if state == "skipped"} == {
+        "signal.strategies", "signal.run", "risk.run", "plan.run", "approve.run", "submit.run"}  # fmt: skip
+    assert {state for task, state in states.items() if state != "skipped"} == {"success"}
+    assert case.rows("SELECT status, outcome FROM bar_runs ORDER BY bar_end_at DESC LIMIT 1") == [
+        ("closed", "settled, no decision")
+    ]
+    assert "gate" in [row[0] for row in case.rows("SELECT kind FROM alerts")]
+    case.trade("2004-11-05")
+    assert case.states()["submit.run"] == "success"
+
+
+def test_a_strategy_that_raises_is_red_and_the_run_is_green(case):
+    own = case.home / "include" / "strategies"
+    own.mkdir(parents=True)
+    (own / "broken.py").write_text(BROKEN)
+    good = case.config["strategies"]["ma_crossover"]
+    case.config["strategies"] = {"ma_crossover": good | {"capital_share": 0.5}, "broken": {"capital_share": 0.5}}
+    started(case)
+    case.trade(FIRST)
+    states = case.states()
+    assert (states["signal.run 0"], states["signal.run 1"]) == ("success", "failed")
+    assert {state for task, state in states.items() if task != "signal.run 1"} == {"success"}
+    assert case.rows("SELECT count(*) FROM intents")[0][0] > 0
+    assert "Strategy broken failed" in [row[0] for row in case.rows("SELECT title FROM alerts")]
+
+
+def test_a_failed_settle_makes_the_run_red_and_leaves_the_book_where_it_was(case):
+    started(case)
+    with connect(case.environ["DATABASE_URL"]) as conn:
+        conn.execute("ALTER TABLE book_states RENAME COLUMN cash_e4 TO planted")
+    case.trade(FIRST, expect=1)
+    with connect(case.environ["DATABASE_URL"]) as conn:
+        conn.execute("ALTER TABLE book_states RENAME COLUMN planted TO cash_e4")
+    states = case.states()
+    assert (states["settle.run"], states["close.run"], states["close.outcome"]) == (
+        "failed", "success", "upstream_failed")  # fmt: skip
+    behind = ("gate.run", "signal.strategies", "risk.run", "plan.run", "report.run", "approve.run", "submit.run")
+    assert {states[task] for task in behind} == {"upstream_failed"}
+    assert case.rows("SELECT max(session_date)::text FROM book_states") == [("2004-11-02",)]
+    titles = [row[0] for row in case.rows("SELECT title FROM alerts WHERE kind = 'task_failed'")]
+    assert titles == [f"trading_day of session {FIRST}: settle failed"]
+    case.trade(FIRST)
+
+
+@pytest.mark.parametrize(
+    "session, stage, message",
+    [
+        ("2004-11-06", "ingest", r"2004-11-06 \(Saturday\) is not a session of XNYS; nearest sessions: 2004-11-05 and"),
+        ("2004-11-25", "ingest", r"2004-11-25 \(Thursday\) is not a session of XNYS"),
+        ("2004-11-05", "turn", r"session 2004-11-05 is not the next one of book"),
+    ],
+)
+def test_a_date_that_cannot_be_traded_fails_at_once_with_the_reason(case, session, stage, message):
+    started(case)
+    output = case.trade(session, expect=1)
+    assert re.search(message, output)
+    states = case.states()
+    assert [task for task, state in states.items() if state == "failed"] == [f"{stage}.run"]
+    assert case.rows("SELECT count(*) FROM book_states") == [(1,)]
