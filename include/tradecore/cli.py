@@ -420,7 +420,7 @@ def summary(day: Day, book: Book = "", as_json: Json = False) -> None:
 
     found = load_settings()
     with connection(found) as conn:
-        record = views.session(conn, book or found.trading.book.name, parse_day(day))
+        record = views.session(found, conn, book or found.trading.book.name, parse_day(day))
     _show(record, as_json, views.session_text(record))
 
 

@@ -93,7 +93,7 @@ def strategies(ctx: Context) -> list[str]:
 
 def signal(ctx: Context, name: str) -> Result:
     """Score one strategy. A failure is recorded and alerted, then raised: the others go on."""
-    if ctx.status() in ("decided", "closed"):
+    if ctx.status() == "closed":
         ctx.conn.rollback()
         return {"strategy": name, "already": True}
     rule = next(r for r in market.rules(ctx.settings) if r.name == name)
@@ -138,7 +138,7 @@ def signal(ctx: Context, name: str) -> Result:
 
 def risk(ctx: Context) -> Result:
     """Combine, size and limit: targets for the next bar. No decision where the gate is closed."""
-    if ctx.status() in ("decided", "closed"):
+    if ctx.status() == "closed":
         ctx.conn.rollback()
         return {"already": True}
     is_open, reason = decision.gate(ctx)

@@ -74,7 +74,7 @@ def book_text(record: dict[str, Any]) -> str:
     return "\n".join(lines if record["positions"] else [*lines, "  no positions"])
 
 
-def session(conn: psycopg.Connection, name: str, session_date: date) -> dict[str, Any]:
+def session(loaded: Settings, conn: psycopg.Connection, name: str, session_date: date) -> dict[str, Any]:
     """Return what a session did: signals, targets, orders, fills, equity, data quality."""
     found = book(conn, name, session_date)
     key = {"book": name, "bar_end": found["bar_end_at"]}
@@ -101,7 +101,7 @@ def session(conn: psycopg.Connection, name: str, session_date: date) -> dict[str
         "quality": None
         if quality is None
         else dict(zip(("rows", "failed", "due", "seen", "coverage", "gate_open", "gate_reason"), quality, strict=True)),
-        "report": report[0] if report else None,
+        "report": str(loaded.local_dir / report[0]) if report else None,
     }
 
 
