@@ -25,7 +25,8 @@ SETTLED = ("settled", "decided", "closed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One bar of one book. `conn` holds no open transaction between stages; `now` is the shell's clock."""
+    """One bar of one book. `conn` holds no open transaction between stages; `now` is the shell's clock; `link` leads
+    to the log of whoever runs the stage, for alerts."""
 
     settings: Settings
     conn: psycopg.Connection
@@ -34,6 +35,7 @@ class Context:
     session_date: date
     bar_end_at: datetime
     now: datetime
+    link: str = ""
 
     @property
     def book(self) -> str:
@@ -79,6 +81,7 @@ class Context:
             now=self.now,
             book=self.book,
             session_date=self.session_date,
+            link=self.link,
             dedup_key=f"{kind}:{self.book}:{self.bar_end_at:%Y%m%dT%H%M}:{key or stage}",
         )
 
@@ -104,7 +107,7 @@ def feed_of(settings: Settings) -> Feed:
 
 
 def contexts(
-    settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime
+    settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime, link: str = ""
 ) -> list[Context]:
     """Return a context for each bar of the session, in order. Raises NotASession, BookError."""
     day = book_calendar(settings)
@@ -127,14 +130,17 @@ def contexts(
             session_date=session_date,
             bar_end_at=end,
             now=now,
+            link=link,
         )
         for end in day.bar_ends(session_date, record.timeframe)
     ]
 
 
-def context(settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime) -> Context:
+def context(
+    settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime, link: str = ""
+) -> Context:
     """Return the context of a session with one bar. Raises NotBuilt for a book with several bars a session."""
-    found = contexts(settings, conn, book=book, session_date=session_date, now=now)
+    found = contexts(settings, conn, book=book, session_date=session_date, now=now, link=link)
     if len(found) > 1:
         raise NotBuilt(
             f"book {book!r} has {len(found)} bars a session; the DAGs run books with one.",

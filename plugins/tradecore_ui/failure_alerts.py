@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tradecore_ui.task_env import book_of, connection, session_label, stage_of
+from tradecore_ui.task_env import book_of, connection, session_label, stage_of, task_page
 
 if TYPE_CHECKING:
     import psycopg
@@ -200,7 +200,6 @@ def _alert(
     try_number: int | None = None,
 ) -> FailureAlert:
     stage = stage_of(ti.task_id)
-    mapped = f"/mapped/{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
     return FailureAlert(
         dedup_key=key,
         severity=severity,
@@ -211,8 +210,7 @@ def _alert(
         title=f"{ti.dag_id}{_of_session(context)}: {stage} {what}",
         body=body,
         next_step=next_step,
-        path=f"dags/{ti.dag_id}/runs/{quote(ti.run_id)}/tasks/{ti.task_id}{mapped}"
-        f"?try_number={try_number or ti.try_number}",
+        path=task_page(ti, try_number),
     )
 
 

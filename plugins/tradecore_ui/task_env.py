@@ -7,10 +7,12 @@ process that reads a DAG file imports this module.
 from __future__ import annotations
 
 import logging
+import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import BaseSensorOperator, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
@@ -55,6 +57,13 @@ def session_label(context: Mapping[str, Any]) -> date | None:
 def stage_of(task_id: str) -> str:
     """Return the stage that a task belongs to: the name of its task group."""
     return task_id.partition(".")[0]
+
+
+def task_page(ti: Any, try_number: int | None = None) -> str:
+    """Return the path of the page in Airflow's UI that shows this try of a task, with its log."""
+    mapped = f"/mapped/{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
+    where = f"dags/{ti.dag_id}/runs/{quote(ti.run_id)}/tasks/{ti.task_id}{mapped}"
+    return f"{where}?try_number={try_number or ti.try_number}"
 
 
 @contextmanager
@@ -115,9 +124,13 @@ def run(stage: Callable[..., Any], *arguments: Any) -> Any:
 
     with task_shell() as (context, settings, conn, now):
         session_date, stage_name = _session(context, settings, conn), stage_of(context["ti"].task_id)
+        link = f"{settings.airflow_base_url}/{task_page(context['ti'])}"
         with logs.bind(run=context["run_id"], session=session_date, stage=stage_name):
-            bar = pipeline.context(settings, conn, book=book_of(context), session_date=session_date, now=now)
-            return stage(bar, *arguments)
+            started = clock.perf_counter()
+            bar = pipeline.context(settings, conn, book=book_of(context), session_date=session_date, now=now, link=link)
+            result = stage(bar, *arguments)
+            log.info("Stage %s of %s took %.3f s", stage_name, session_date, clock.perf_counter() - started)
+            return result
 
 
 def _session(context: Context, settings: Settings, conn: psycopg.Connection[Any]) -> date:
