@@ -127,7 +127,7 @@ def _figure(width: int, height: int, ratios: tuple[float, float]) -> tuple[Figur
     figure = Figure(figsize=(width / POINTS, height / POINTS), dpi=POINTS)
     FigureCanvasSVG(figure)
     axes = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": ratios, "hspace": 0.08})
-    figure.subplots_adjust(left=0.012, right=1 - 54 / width, top=1 - 8 / height, bottom=24 / height)
+    figure.subplots_adjust(left=0.012, right=1 - 66 / width, top=1 - 8 / height, bottom=24 / height)
     figure.patch.set_visible(False)
     for axis in axes:
         axis.patch.set_visible(False)
