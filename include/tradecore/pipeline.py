@@ -92,10 +92,14 @@ def strategies(ctx: Context) -> list[str]:
 
 
 def signal(ctx: Context, name: str) -> Result:
-    """Score one strategy. A failure is recorded and alerted, then raised: the others go on."""
+    """Score one strategy, behind the gate. A failure is recorded and alerted, then raised: the others go on."""
     if ctx.status() == "closed":
         ctx.conn.rollback()
         return {"strategy": name, "already": True}
+    is_open, reason = decision.gate(ctx)
+    if not is_open:
+        ctx.conn.rollback()
+        return {"strategy": name, "skipped": f"gate closed: {reason}"}
     rule = next(r for r in market.rules(ctx.settings) if r.name == name)
     at = decision.bench(ctx)
     panel = decision.window_panel(ctx, at.instruments, rule.lookback_bars)
@@ -243,6 +247,8 @@ def _refusal(ctx: Context, version: int, sheet: str) -> str:
     state = ctx.conn.execute(books.SQL["state"], ctx.key).fetchone()
     if ctx.status(ctx.next_bar_end) in SETTLED:
         return "window_passed"
+    if not decision.gate(ctx)[0]:
+        return "gate_closed"
     if row is None or row[0] != sheet or row[1] not in ("approved", "not_required"):
         return "not_approved"
     person = ctx.conn.execute(books.SQL["person_state"], (ctx.book, ctx.next_bar_end)).fetchone()
