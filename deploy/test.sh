@@ -11,5 +11,7 @@ if [ "${1:-}" = --timescaledb ]; then
     "$root/.venv/bin/python" "$root/tests/timescaledb_server.py" start >/dev/null
     set -- --database=timescale "$@"
     which="db and $which"
+    # What these test is their own server.
+    set -- --ignore=tests/system --ignore=tests/unit/storage/test_embedded.py "$@"
 fi
 exec "$root/deploy/run" python -m pytest -m "$which" "$@"
