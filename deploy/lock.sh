@@ -1,6 +1,7 @@
 #!/bin/sh
 # deploy/lock.sh lock    requirements*.in -> requirements*.txt, as the registry stood on the release's day
 # deploy/lock.sh wheels  prove that every pin has a binary wheel on both machines and all three Pythons
+# deploy/lock.sh alpaca-trade-api  show why it is not used: no set of wheels holds it beside this Airflow
 set -eu
 cd "$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)"
 newest=2026-09-18T00:00:00Z # Airflow 3.3.2's day: the set that it was tested with
@@ -40,7 +41,18 @@ wheels() {
     done
 }
 
+alpaca_trade_api() {
+    asked="$(grep '^apache-airflow==' requirements.in) alpaca-trade-api==3.2.0"
+    if found=$(printf '%s\n' $asked | "$uv" pip compile --quiet --only-binary :all: - 2>&1); then
+        echo "error: it resolves now; the README says it does not" >&2
+        exit 1
+    fi
+    echo "$asked: no set of wheels satisfies both"
+    echo "$found" | grep -o 'Because .*' | sed 's/^/  /'
+}
+
 case "${1:-}" in
 lock | wheels) "$1" ;;
-*) sed -n '2,3p' "$0" && exit 2 ;;
+alpaca-trade-api) alpaca_trade_api ;;
+*) sed -n '2,4p' "$0" && exit 2 ;;
 esac
