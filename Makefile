@@ -8,6 +8,7 @@ $(error GNU make 3.81 or newer is needed, this is $(MAKE_VERSION). Without it: s
 endif
 
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 SECONDS ?= 0
 RUN := deploy/run
 .PHONY: help demo test test-timescaledb up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
@@ -45,8 +46,8 @@ env: venv ## write .env with generated secrets, from .env.example
 lint: venv-dev ## ruff and mypy
 	@.venv/bin/ruff check . && .venv/bin/mypy
 
-bench: venv-dev ## stage times for 5, 100 and 500 symbols, rows a second for ingest and read
-	@$(RUN) python deploy/bench.py
+bench: venv-dev ## stage times for 5, 100 and 500 symbols, rows a second in and out (BENCH_ARGS="--symbols 500 --json")
+	@$(RUN) python bench/session.py $(BENCH_ARGS)
 
 prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was seen
 	@$(RUN) python deploy/prove.py
