@@ -3,23 +3,22 @@
     ingest > validate > turn > settle > gate > signal (one task a strategy) > risk > plan > approve > submit
                                   └──────────────────────────────────── report ─────┴──────────────> close
 
-The gate guards signal to submit; settle, report and close run whether or not it is open. A failed strategy
-stops neither risk nor the others: an alert names it and the run stays green. Any other failed stage makes the
-run red. Orders wait for the report: nothing is sent that nobody could read. Every stage may run again, so all
-have retries; an error that waiting cannot cure is not retried. `turn` keeps a book's sessions in order,
-whatever started them: `max_active_runs` does not bind a backfill.
+What each stage does and when a run is red: trading_day.md, shown by Airflow as 'Dag Docs'. Orders wait for the
+report: nothing is sent that nobody could read. `turn` keeps a book's sessions in order, whatever started them:
+`max_active_runs` does not bind a backfill.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Param, TaskGroup, TriggerRule, task
+from airflow.sdk import DAG, TaskGroup, TriggerRule, task
 
 from tradecore.settings import load
-from tradecore_ui import callbacks, task_env
+from tradecore_ui import callbacks, forms, task_env
 from tradecore_ui.session_timetable import SessionTimetable
 
 SETTINGS = load()
@@ -39,13 +38,7 @@ EVERY_DAG: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 16,  # what Airflow's form lets a backfill ask for
     "on_failure_callback": callbacks.run_failed,
-    "doc_md": __doc__,
 }
-DATE = {"type": ["null", "string"], "format": "date"}
-SESSION = Param(None, **DATE, title="Session", description="Empty: the last session that the feed has.")
-FIRST_SESSION = Param(None, **DATE, title="First session", description="Of a book that does not exist yet.")
-NAMED_BOOK = Param("replay:default", type="string", pattern="^replay:[a-z0-9._-]{1,50}$", title="Book")
-OWN_BOOK = Param(BOOK.name, type="string", enum=[BOOK.name], title="Book")
 
 
 def calling(function: str, *, task_id: str = "run", **options):
@@ -68,11 +61,10 @@ def stage(name: str, **options):
 
 def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
     """Wire the stages. Named books are opened by their first run, and never start by themselves."""
-    params = {"session": SESSION, "book": OWN_BOOK}
-    if named_books:
-        params |= {"book": NAMED_BOOK, "first_session": FIRST_SESSION}
+    params = forms.named_book() if named_books else forms.own_book(BOOK.name)
     timetable = SessionTimetable.of(SETTINGS.trading, automatic=not named_books)
-    with DAG(dag_id, description=description, schedule=timetable, params=params, **EVERY_DAG):
+    texts = {"description": description, "doc_md": str(Path(__file__).with_name(f"{dag_id}.md"))}
+    with DAG(dag_id, schedule=timetable, params=params, tags=["trading"], **texts, **EVERY_DAG):
         with TaskGroup("ingest"):
             ingested = calling("ingest", retries=5)
             if named_books:

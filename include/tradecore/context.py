@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import psycopg
 
 from tradecore import operations
-from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder
+from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder, SessionError
 from tradecore.feeds import open_feed
 from tradecore.feeds.base import Feed
 from tradecore.model import new_book
@@ -109,7 +110,11 @@ def feed_of(settings: Settings) -> Feed:
 def contexts(
     settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime, link: str = ""
 ) -> list[Context]:
-    """Return a context for each bar of the session, in order. Raises NotASession, BookError."""
+    """Return a context for each bar of the session, in order.
+
+    Raises NotASession, BookError, and at once what waiting cannot help: OutOfOrder for a session at or before the
+    book's inception, SessionError for one that is still to come or lies behind the end of a feed that has one.
+    """
     day = book_calendar(settings)
     day.session(session_date)
     record = books.get(conn, book)
@@ -121,6 +126,8 @@ def contexts(
             next_step="use the profile that the book was opened with (TRADECORE_CONFIG), or another book",
             book=book,
         )
+    ends = day.bar_ends(session_date, record.timeframe)
+    _require_possible(settings, record, session_date, ends, now)
     return [
         Context(
             settings=settings,
@@ -132,8 +139,35 @@ def contexts(
             now=now,
             link=link,
         )
-        for end in day.bar_ends(session_date, record.timeframe)
+        for end in ends
     ]
+
+
+def _require_possible(
+    settings: Settings, record: BookRecord, session_date: date, ends: Sequence[datetime], now: datetime
+) -> None:
+    if ends[-1] <= record.inception_at:
+        raise OutOfOrder(
+            f"session {session_date} lies at or before the inception of book {record.book!r} "
+            f"({record.inception_at:%Y-%m-%d}).",
+            next_step="choose a later session, or another book (replay_day takes any name)",
+            book=record.book,
+            session_date=session_date,
+            retryable=False,
+        )
+    if ends[0] > now:
+        raise SessionError(
+            f"session {session_date} is still to come: its bar ends at {ends[0]:%Y-%m-%d %H:%M} UTC.",
+            next_step="choose a session that has closed; without one, the form takes the last that the feed has",
+            session_date=session_date,
+        )
+    last = settings.trading.data.last_session
+    if last is not None and session_date > last:
+        raise SessionError(
+            f"session {session_date} lies behind the end of the {settings.trading.data.feed} feed, {last}.",
+            next_step=f"choose a session up to {last}, or take data.last_session out of trading.yaml if there is more",
+            session_date=session_date,
+        )
 
 
 def context(
@@ -209,21 +243,12 @@ def turn(ctx: Context) -> bool:
     """Tell whether this bar may move the book: its predecessor is closed, or this bar has settled already.
 
     False means wait. A predecessor that stopped moving for decision_timeout_s is closed without a decision, with an
-    alert. Raises OutOfOrder for a bar that waiting cannot help: it lies at or before the book's inception.
+    alert.
     """
     before = ctx.previous_bar_end
     if ctx.status() in SETTLED:
         ctx.conn.rollback()
         return True
-    if ctx.bar_end_at <= ctx.record.inception_at:
-        ctx.conn.rollback()
-        raise OutOfOrder(
-            f"session {ctx.session_date} lies at or before the inception of book {ctx.book!r} "
-            f"({ctx.record.inception_at:%Y-%m-%d}).",
-            next_step="choose a later session, or another book (replay_day takes any name)",
-            book=ctx.book,
-            session_date=ctx.session_date,
-        )
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         row = ctx.conn.execute(books.SQL["run"], (ctx.book, before)).fetchone()
         status = str(row[0]) if row else ""

@@ -135,10 +135,17 @@ def run(stage: Callable[..., Any], *arguments: Any) -> Any:
 
 def _session(context: Context, settings: Settings, conn: psycopg.Connection[Any]) -> date:
     from tradecore import pipeline
+    from tradecore.errors import SessionError
 
     # Not the task's own clock: all tasks of a run must mean the same session, past midnight too.
-    started_at = context["dag_run"].run_after
-    return session_label(context) or pipeline.last_available_session(settings, conn, started_at)
+    run, given = context["dag_run"], context["params"].get("session")
+    if given and run.run_type == "backfill":
+        raise SessionError(
+            f"A backfill takes its sessions from its range of dates; its form says session {given} for all of them.",
+            next_step="Start it again with that field empty, 'All Runs' and 'Override parameters on existing runs'.",
+            session_date=given,
+        )
+    return session_label(context) or pipeline.last_available_session(settings, conn, run.run_after)
 
 
 def open_book() -> None:
@@ -205,13 +212,18 @@ class TurnSensor(BaseSensorOperator):
         """Ask once."""
         from tradecore import pipeline
         from tradecore.context import require_turn
+        from tradecore.errors import OutOfOrder
 
         def ask(bar: pipeline.Context) -> bool:
             if pipeline.turn(bar):
                 return True
             in_front = _bars_at_work_before(bar)
             if in_front == 0 and context["dag_run"].run_type == "manual":
-                require_turn(bar)
+                try:
+                    require_turn(bar)
+                except OutOfOrder as error:  # waiting helps elsewhere, not here
+                    raise AirflowFailException(str(error)) from error
+            log.info("Not yet: the session before %s is not closed; %s in front at work", bar.session_date, in_front)
             self.poke_interval = LOOK_AGAIN_S * min(max(in_front, 1), 10)
             return False
 
