@@ -39,6 +39,7 @@ app.add_typer(alert, name="alert")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Book = Annotated[str, typer.Option("--book", help="Name of the book; default: the configured one.")]
+Bar = Annotated[int, typer.Option("--bar", help="Which bar of the session, from 1; default: the one that is next.")]
 Day = Annotated[str, typer.Argument(metavar="SESSION", help="A session's date, YYYY-MM-DD.")]
 EXIT_ERROR, EXIT_UNHEALTHY = 1, 2
 
@@ -111,19 +112,28 @@ def connection(found: settings.Settings, *, migrated: bool = True) -> Iterator[p
         yield conn
 
 
-def _stage(name: str, day: str, book: str, as_json: bool, call: Callable[[Any, Context], dict[str, object]]) -> None:
-    """Run one stage for each bar of a session."""
+def _stage(
+    name: str, day: str, book: str, bar: int, as_json: bool, call: Callable[[Any, Context], dict[str, object]]
+) -> None:
+    """Run one stage for one bar of a session: the bar-th, or the first that is not closed, or the last."""
     from tradecore import pipeline
 
     found = load_settings()
     with connection(found) as conn:
-        results = []
-        for ctx in pipeline.contexts(
+        bars = pipeline.contexts(
             found, conn, book=book or found.trading.book.name, session_date=parse_day(day), now=_now()
-        ):
-            with logs.bind(run="cli", session=day, stage=name):
-                results.append(call(pipeline, ctx))
-    _show(results[0] if len(results) == 1 else results, as_json)
+        )
+        if not 0 <= bar <= len(bars):
+            raise SessionError(
+                f"session {day} has {len(bars)} bar(s) of {bars[0].record.timeframe}, not {bar}.",
+                next_step="count them from 1, or leave --bar out",
+                value=bar,
+            )
+        ctx = bars[bar - 1] if bar else next((b for b in bars if b.status() != "closed"), bars[-1])
+        conn.rollback()
+        with logs.bind(run="cli", session=day, stage=name):
+            result = call(pipeline, ctx)
+    _show(result, as_json)
 
 
 @db.command("upgrade")
@@ -235,21 +245,21 @@ def run_session(day: Day, book: Book = "", as_json: Json = False) -> None:
 
 
 @app.command()
-def ingest(day: Day, book: Book = "", as_json: Json = False) -> None:
+def ingest(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Fetch a session's bars and the corporate actions up to the next one. Example: tradecore ingest 2005-02-28"""
-    _stage("ingest", day, book, as_json, lambda p, ctx: p.ingest(ctx))
+    _stage("ingest", day, book, bar, as_json, lambda p, ctx: p.ingest(ctx))
 
 
 @app.command()
-def validate(day: Day, book: Book = "", as_json: Json = False) -> None:
+def validate(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Check a session's bars and say whether the gate is open. Example: tradecore validate 2005-02-28"""
-    _stage("validate", day, book, as_json, lambda p, ctx: p.validate(ctx))
+    _stage("validate", day, book, bar, as_json, lambda p, ctx: p.validate(ctx))
 
 
 @app.command()
-def settle(day: Day, book: Book = "", as_json: Json = False) -> None:
+def settle(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Let a session's bar happen to the book. Example: tradecore settle 2005-02-28"""
-    _stage("settle", day, book, as_json, lambda p, ctx: (p.turn(ctx) and p.settle(ctx)) or p.settle(ctx))
+    _stage("settle", day, book, bar, as_json, lambda p, ctx: (p.turn(ctx) and p.settle(ctx)) or p.settle(ctx))
 
 
 @app.command()
@@ -257,6 +267,7 @@ def signal(
     day: Day,
     strategy: Annotated[str, typer.Option(help="One strategy; default: all.")] = "",
     book: Book = "",
+    bar: Bar = 0,
     as_json: Json = False,
 ) -> None:
     """Score the strategies at a session's close. Example: tradecore signal 2005-02-28 --strategy ma_crossover"""
@@ -270,43 +281,43 @@ def signal(
             )
         return {name: p.signal(ctx, name) for name in names if not strategy or name == strategy}
 
-    _stage("signal", day, book, as_json, call)
+    _stage("signal", day, book, bar, as_json, call)
 
 
 @app.command()
-def risk(day: Day, book: Book = "", as_json: Json = False) -> None:
+def risk(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Turn scores into targets within the limits. Example: tradecore risk 2005-02-28"""
-    _stage("risk", day, book, as_json, lambda p, ctx: p.risk(ctx))
+    _stage("risk", day, book, bar, as_json, lambda p, ctx: p.risk(ctx))
 
 
 @app.command()
-def plan(day: Day, book: Book = "", as_json: Json = False) -> None:
+def plan(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Write the order sheet for the next bar. Example: tradecore plan 2005-02-28"""
-    _stage("plan", day, book, as_json, lambda p, ctx: p.plan(ctx))
+    _stage("plan", day, book, bar, as_json, lambda p, ctx: p.plan(ctx))
 
 
 @app.command()
-def report(day: Day, book: Book = "", as_json: Json = False) -> None:
+def report(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Write a session's HTML report and print its path. Example: tradecore report 2005-02-28"""
-    _stage("report", day, book, as_json, lambda p, ctx: p.report(ctx))
+    _stage("report", day, book, bar, as_json, lambda p, ctx: p.report(ctx))
 
 
 @app.command()
-def approve(day: Day, book: Book = "", as_json: Json = False) -> None:
+def approve(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Record the approval of a session's sheet. Example: tradecore approve 2005-02-28"""
-    _stage("approve", day, book, as_json, lambda p, ctx: p.approve(ctx))
+    _stage("approve", day, book, bar, as_json, lambda p, ctx: p.approve(ctx))
 
 
 @app.command()
-def submit(day: Day, book: Book = "", as_json: Json = False) -> None:
+def submit(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Send a session's approved sheet, each order once. Example: tradecore submit 2005-02-28"""
-    _stage("submit", day, book, as_json, lambda p, ctx: p.submit(ctx))
+    _stage("submit", day, book, bar, as_json, lambda p, ctx: p.submit(ctx))
 
 
 @app.command()
-def close(day: Day, book: Book = "", as_json: Json = False) -> None:
+def close(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Close a session's bar without a decision if none was made. Example: tradecore close 2005-02-28"""
-    _stage("close", day, book, as_json, lambda p, ctx: p.close(ctx))
+    _stage("close", day, book, bar, as_json, lambda p, ctx: p.close(ctx))
 
 
 def _change_state(state: str, reason: str, book: str, as_json: bool) -> None:
