@@ -1,12 +1,12 @@
 #!/bin/sh
 # `make demo`: two sessions of real sample data through Airflow's DAG, one process, no stack needed.
-# The first session ends with orders, the second fills them, over AAPL's split of 2005-02-28. Run again, it
-# changes nothing: every task may be run twice.
+# The first, on the eve of Thanksgiving, ends with four orders; the second, a half-day after it, fills them. Run
+# again, it changes nothing: every task may be run twice.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$root"
-decided=2005-02-25
-filled=2005-02-28
+decided=2005-11-23
+filled=2005-11-25
 
 deploy/bootstrap.sh
 if [ "${DEMO_ENVIRONMENT:-}" != yes ]; then
@@ -19,6 +19,7 @@ step() {
 
 session() {
     log=.local/logs/demo-$1.log
+    mkdir -p .local/logs
     step "trading_day of $1 through Airflow (10 to 40 s; log: $log)"
     if ! airflow dags test trading_day "$1" </dev/null >"$log" 2>&1; then
         tail -n 25 "$log" >&2
