@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
@@ -65,30 +66,30 @@ def ingest_range(
 
     assumed (a bulk load): known_at is the bar's end + publication lag, or an action's ex-date, not the clock.
     """
-    trading = settings.trading
-    with conn.transaction():
-        members = market.sync_members(conn, settings, calendar)
-    due = _due(members, first, last, symbols)
-    if not due:
-        conn.commit()
+    trading, names = settings.trading, _due(settings, calendar, first, last, symbols)
+    if not names:
         return {"versions": 0, "actions": 0, "symbols": 0}
-    feed, names = feed_of(settings), [m.instrument.symbol for m in due]
+    # all is fetched before anything is written: a feed that fails leaves no trace
+    feed = feed_of(settings)
     batch = feed.bars(names, trading.book.timeframe, first, last, calendar)
     actions = feed.actions(names, first, actions_until)
-    ids = {m.instrument.symbol: m.instrument.instrument_id for m in due}
     lag_ns = trading.data.publication_lag_minutes * 60 * 1_000_000_000
     with conn.transaction():
+        members = market.sync_members(conn, settings, calendar)
+        ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
         _quarantine_rejects(conn, settings, batch, now)
         changed = stored.append_versions(
             conn,
             timeframe=trading.book.timeframe,
             source=trading.data.feed,
             rows=_versions(batch, ids, to_ns(now), lag_ns if assumed else None),
+            now=now,
         )
         new = stored.append_actions(
             conn,
             source=trading.data.feed,
             assumed=assumed,
+            now=now,
             actions=[
                 Action(
                     instrument_id=ids[a.symbol],
@@ -116,22 +117,24 @@ def ingest_range(
     }
 
 
-def _due(members: Sequence[Member], first: date, last: date, symbols: Sequence[str] | None) -> list[Member]:
+def _due(settings: Settings, calendar: Calendar, first: date, last: date, symbols: Sequence[str] | None) -> list[str]:
     """Return the members due at any time in a range. Raises ConfigError for a symbol that is no member."""
-    known = {m.instrument.symbol for m in members}
-    unknown = sorted(set(symbols or ()) - known)
+    members = settings.trading.universe.members
+    unknown = sorted(set(symbols or ()) - set(members))
     if unknown:
+        close = difflib.get_close_matches(unknown[0], list(members), n=1, cutoff=0.4)
         raise ConfigError(
-            f"{', '.join(unknown)} is not in the universe: {', '.join(sorted(known))}.",
-            next_step="add it to universe.members in trading.yaml",
+            f"{', '.join(unknown)} is not in the universe: {', '.join(sorted(members))}.",
+            next_step=(f"did you mean {close[0]}? " if close else "")
+            + f"To add it: universe.members in {settings.config_path.name}",
             symbols=unknown,
         )
     return [
-        m
-        for m in members
-        if m.member_from <= last
+        symbol
+        for symbol, m in members.items()
+        if (m.due_from or calendar.first_session) <= last
         and (m.member_to is None or first < m.member_to)
-        and (symbols is None or m.instrument.symbol in symbols)
+        and (symbols is None or symbol in symbols)
     ]
 
 

@@ -129,11 +129,11 @@ class Project:
                 code = int(end.code or 0)
         return Said(code=code, out=out.getvalue(), err=err.getvalue())
 
-    def trade(self, conn: psycopg.Connection, *sessions: date) -> list[dict[str, Any]]:
+    def trade(self, conn: psycopg.Connection, *sessions: date, now: datetime = NOW) -> list[dict[str, Any]]:
         """Run every stage of the sessions through the pipeline; return the stages' results of each."""
         found = self.settings()
         return [
-            pipeline.run_session(found, conn, book="sim", session_date=day, now=NOW)[0]  # one bar a session
+            pipeline.run_session(found, conn, book="sim", session_date=day, now=now)[0]  # one bar a session
             for day in sessions
         ]
 

@@ -169,11 +169,14 @@ _PG_EPOCH_US = 946_684_800_000_000
 _PG_EPOCH_DAY = 10_957
 
 
-def append_versions(conn: psycopg.Connection, *, timeframe: str, source: str, rows: np.ndarray) -> list[date]:
+def append_versions(
+    conn: psycopg.Connection, *, timeframe: str, source: str, rows: np.ndarray, now: datetime
+) -> list[date]:
     """Append raw bars that differ from what is known; return the sessions that got a new version.
 
     rows: structured array (instrument_id i4, bar_end_ns i8, dup_no i2, known_ns i8, assumed ?, session_day i4,
-    open, high, low, close, volume f8). COPY BINARY into a stage, then one insert.
+    open, high, low, close, volume f8). COPY BINARY into a stage, then one insert. A bar that replaces another is
+    known from `now` on.
     """
     if rows.size == 0:
         return []
@@ -193,14 +196,14 @@ def append_versions(conn: psycopg.Connection, *, timeframe: str, source: str, ro
         copy.write(_COPY_HEAD)
         copy.write(buffer.tobytes())
         copy.write(_COPY_TAIL)
-    found = conn.execute(SQL["append_versions"], {"timeframe": timeframe, "source": source}).fetchall()
+    found = conn.execute(SQL["append_versions"], {"timeframe": timeframe, "source": source, "now": now}).fetchall()
     return sorted({r[0] for r in found})
 
 
 def latest_versions(
     conn: psycopg.Connection, *, timeframe: str, source: str, instruments: Sequence[int], bar_ends: Sequence[datetime]
 ) -> list[VersionRow]:
-    """Return the newest version of each bar (and of each duplicate line)."""
+    """Return the newest version of each bar, with all its copies where the vendor gave several."""
     rows = conn.execute(
         SQL["latest_versions"],
         {"timeframe": timeframe, "source": source, "instruments": list(instruments), "bar_ends": list(bar_ends)},
@@ -305,8 +308,10 @@ def refresh_factors(conn: psycopg.Connection, *, timeframe: str, source: str, in
         conn.execute(SQL["set_factor"], {**key, "factor": value, "bar_ends": ends})
 
 
-def append_actions(conn: psycopg.Connection, *, source: str, actions: Iterable[Action], assumed: bool) -> list[Action]:
-    """Append corporate actions that differ from what is known; return those."""
+def append_actions(
+    conn: psycopg.Connection, *, source: str, actions: Iterable[Action], assumed: bool, now: datetime
+) -> list[Action]:
+    """Append corporate actions that differ from what is known; return those. A corrected one is known from `now` on."""
     new = []
     for a in actions:
         row = conn.execute(
@@ -322,6 +327,7 @@ def append_actions(conn: psycopg.Connection, *, source: str, actions: Iterable[A
                 "den": a.ratio_den,
                 "dividend": a.dividend_e6,
                 "pay_date": a.pay_date,
+                "now": now,
             },
         ).fetchone()
         if row is not None:

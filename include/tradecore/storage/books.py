@@ -93,10 +93,13 @@ def get(conn: psycopg.Connection, book: str) -> BookRecord:
 def held_axes(
     conn: psycopg.Connection, book: str, bar_end: datetime, *, instruments: Sequence[int], strategies: Sequence[str]
 ) -> Axes:
-    """Return the universe and the configured strategies, and behind them whatever else the book still holds."""
+    """Return the universe and the configured strategies, and behind them whatever else the book still holds.
+
+    Holding is a position, a dividend to come, or an order: a name may leave the universe with any of them.
+    """
     alloc = conn.execute(SQL["allocations"], (book, bar_end)).fetchall()
-    positions = conn.execute(SQL["positions"], (book, bar_end)).fetchall()
-    ids = set(instruments) | {r[0] for r in positions if r[1] != 0}
+    held = conn.execute(SQL["held"], {"book": book, "bar_end": bar_end}).fetchall()
+    ids = set(instruments) | {r[0] for r in held}
     others = sorted({r[0] for r in alloc} - set(strategies))
     return Axes(instruments=tuple(sorted(ids)), strategies=(*strategies, *others))
 

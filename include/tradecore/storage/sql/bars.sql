@@ -31,28 +31,43 @@ CREATE TEMP TABLE IF NOT EXISTS stage_versions (
     volume double precision) ON COMMIT DELETE ROWS
 
 -- name: append_versions
+-- The copies of one bar are one statement of the vendor: where one of them or their number differs from the newest
+-- statement, all are appended anew. What replaces something was learned now, and after what it replaces, whatever a
+-- bulk load assumes.
 INSERT INTO bar_versions (instrument_id, timeframe, bar_end_at, source, known_at, dup_no, known_at_assumed,
                           session_date, open, high, low, close, volume)
-SELECT n.instrument_id, %(timeframe)s, n.bar_end_at, %(source)s, n.known_at, n.dup_no, n.known_at_assumed,
-       n.session_date, n.open, n.high, n.low, n.close, n.volume
-FROM stage_versions n
-LEFT JOIN LATERAL (
-    SELECT * FROM bar_versions v
-    WHERE v.instrument_id = n.instrument_id AND v.timeframe = %(timeframe)s AND v.bar_end_at = n.bar_end_at
-      AND v.source = %(source)s AND v.dup_no = n.dup_no
-    ORDER BY v.known_at DESC LIMIT 1) old ON true
-WHERE old.instrument_id IS NULL
-   OR (old.open, old.high, old.low, old.close, old.volume) IS DISTINCT FROM (n.open, n.high, n.low, n.close, n.volume)
-ON CONFLICT DO NOTHING
+SELECT x.instrument_id, %(timeframe)s, x.bar_end_at, %(source)s,
+       CASE WHEN x.old_known_at IS NULL THEN x.known_at
+            ELSE greatest(x.known_at, %(now)s, x.old_known_at + INTERVAL '1 microsecond') END,
+       x.dup_no, x.known_at_assumed AND x.old_known_at IS NULL,
+       x.session_date, x.open, x.high, x.low, x.close, x.volume
+FROM (
+    SELECT n.*, old.known_at AS old_known_at, old.copies AS old_copies,
+           count(*) OVER same_bar AS copies,
+           bool_or(v.instrument_id IS NULL OR (v.open, v.high, v.low, v.close, v.volume)
+                   IS DISTINCT FROM (n.open, n.high, n.low, n.close, n.volume)) OVER same_bar AS differs
+    FROM stage_versions n
+    LEFT JOIN LATERAL (
+        SELECT o.known_at, count(*) AS copies FROM bar_versions o
+        WHERE o.instrument_id = n.instrument_id AND o.timeframe = %(timeframe)s AND o.bar_end_at = n.bar_end_at
+          AND o.source = %(source)s
+        GROUP BY o.known_at ORDER BY o.known_at DESC LIMIT 1) old ON true
+    LEFT JOIN bar_versions v
+        ON v.instrument_id = n.instrument_id AND v.timeframe = %(timeframe)s AND v.bar_end_at = n.bar_end_at
+       AND v.source = %(source)s AND v.known_at = old.known_at AND v.dup_no = n.dup_no
+    WINDOW same_bar AS (PARTITION BY n.instrument_id, n.bar_end_at)) x
+WHERE x.differs OR x.copies IS DISTINCT FROM x.old_copies
 RETURNING session_date
 
 -- name: latest_versions
-SELECT DISTINCT ON (v.instrument_id, v.bar_end_at, v.dup_no)
-       v.instrument_id, v.session_date, v.bar_end_at, v.dup_no, v.known_at, v.open, v.high, v.low, v.close, v.volume
-FROM bar_versions v
-WHERE v.timeframe = %(timeframe)s AND v.source = %(source)s AND v.instrument_id = ANY(%(instruments)s)
-  AND v.bar_end_at = ANY(%(bar_ends)s)
-ORDER BY v.instrument_id, v.bar_end_at, v.dup_no, v.known_at DESC
+SELECT x.instrument_id, x.session_date, x.bar_end_at, x.dup_no, x.known_at, x.open, x.high, x.low, x.close, x.volume
+FROM (
+    SELECT v.*, max(v.known_at) OVER (PARTITION BY v.instrument_id, v.bar_end_at) AS newest_known_at
+    FROM bar_versions v
+    WHERE v.timeframe = %(timeframe)s AND v.source = %(source)s AND v.instrument_id = ANY(%(instruments)s)
+      AND v.bar_end_at = ANY(%(bar_ends)s)) x
+WHERE x.known_at = x.newest_known_at
+ORDER BY x.instrument_id, x.bar_end_at, x.dup_no
 
 -- name: create_bar_stage
 CREATE TEMP TABLE IF NOT EXISTS stage_bars (LIKE bars) ON COMMIT DELETE ROWS
@@ -97,15 +112,17 @@ COPY (SELECT instrument_id::bigint, (extract(epoch FROM bar_end_at) * 1000000)::
 -- name: append_action
 INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num, ratio_den,
                                dividend_e6, pay_date)
-SELECT %(instrument)s, %(ex_date)s, %(kind)s, %(source)s, %(known_at)s, %(assumed)s, %(num)s, %(den)s, %(dividend)s,
-       %(pay_date)s
-WHERE NOT EXISTS (
-    SELECT 1 FROM (SELECT * FROM corporate_actions a WHERE a.instrument_id = %(instrument)s
-                   AND a.ex_date = %(ex_date)s AND a.kind = %(kind)s AND a.source = %(source)s
-                   ORDER BY known_at DESC LIMIT 1) a
-    WHERE (a.ratio_num, a.ratio_den, a.dividend_e6, a.pay_date)
-          IS NOT DISTINCT FROM (%(num)s::integer, %(den)s::integer, %(dividend)s::bigint, %(pay_date)s::date))
-ON CONFLICT DO NOTHING
+SELECT %(instrument)s, %(ex_date)s, %(kind)s, %(source)s,
+       CASE WHEN old.known_at IS NULL THEN %(known_at)s
+            ELSE greatest(%(known_at)s, %(now)s, old.known_at + INTERVAL '1 microsecond') END,
+       %(assumed)s AND old.known_at IS NULL, %(num)s, %(den)s, %(dividend)s, %(pay_date)s
+FROM (SELECT 1) one
+LEFT JOIN LATERAL (
+    SELECT * FROM corporate_actions a
+    WHERE a.instrument_id = %(instrument)s AND a.ex_date = %(ex_date)s AND a.kind = %(kind)s AND a.source = %(source)s
+    ORDER BY known_at DESC LIMIT 1) old ON true
+WHERE old.known_at IS NULL OR (old.ratio_num, old.ratio_den, old.dividend_e6, old.pay_date)
+      IS DISTINCT FROM (%(num)s::integer, %(den)s::integer, %(dividend)s::bigint, %(pay_date)s::date)
 RETURNING 1
 
 -- name: actions
@@ -127,7 +144,8 @@ INSERT INTO quality_results (source, timeframe, bar_end_at, content_hash, suite_
     rows_checked, rows_failed, members_due, members_seen, coverage_frac, gate_open, gate_reason, checked_at)
 VALUES (%(source)s, %(timeframe)s, %(bar_end)s, %(hash)s, %(suite)s, %(session)s, %(universe)s, %(checked)s,
     %(failed)s, %(due)s, %(seen)s, %(coverage)s, %(open)s, %(reason)s, %(now)s)
-ON CONFLICT DO NOTHING
+ON CONFLICT (source, timeframe, bar_end_at, universe, content_hash, suite_version) DO UPDATE
+SET checked_at = excluded.checked_at WHERE quality_results.checked_at < excluded.checked_at
 
 -- name: add_quarantine
 INSERT INTO quarantined_bars (source, timeframe, symbol, session_date, record, expectation, message, found_at)

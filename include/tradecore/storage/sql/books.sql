@@ -40,6 +40,13 @@ SELECT bar_end_at, session_date FROM book_states WHERE book = %s ORDER BY bar_en
 -- name: positions
 SELECT instrument_id, qty_e6, mark_e4, stale_bars FROM book_positions WHERE book = %s AND bar_end_at = %s
 
+-- name: held
+SELECT instrument_id FROM book_positions WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND qty_e6 <> 0
+UNION SELECT instrument_id FROM book_allocations WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+UNION SELECT instrument_id FROM book_receivables WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+UNION SELECT instrument_id FROM book_working_orders WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+UNION SELECT instrument_id FROM intents WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+
 -- name: lots
 SELECT instrument_id, lot_no, qty_e6, cost_e4, opened_ns FROM book_lots WHERE book = %s AND bar_end_at = %s
 ORDER BY instrument_id, lot_no
