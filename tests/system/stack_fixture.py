@@ -236,7 +236,7 @@ def running_stack(folder: Path) -> Iterator[LiveStack]:
             live.write_calendar([])
             done = prepared.make("up", timeout_s=400)
             assert done.returncode == 0, done.stdout + done.stderr
-            for command in (["load-history", "2004-06-01", "2005-03-31"], ["init", "--before", str(SAMPLE_END)]):
+            for command in (["load-history", "2004-06-01", "2005-02-24"], ["init", "--before", str(SAMPLE_END)]):
                 said = prepared.run("python", "-m", "tradecore", *command)
                 assert said.returncode == 0, said.stdout + said.stderr
             wait_until(lambda: _dags(live) >= {"trading_day", "replay_day"}, 120, "the DAGs to be parsed")

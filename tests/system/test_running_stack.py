@@ -258,13 +258,10 @@ def test_task_killed_by_sigkill_is_heard(live: LiveStack) -> None:
 
 
 def test_closed_gate_is_heard(live: LiveStack) -> None:
-    live.drop_bars("2005-01-05", ["IBM", "MSFT"])
-    live.stack.run("python", "-m", "tradecore", "init", "--before", "2005-01-05", "--book", "replay:gate")
-    live.query("DELETE FROM tradecore.bars WHERE session_date = '2005-01-05'")
-    live.query("DELETE FROM tradecore.bar_versions WHERE session_date = '2005-01-05'")
-    run = live.trigger("replay_day", session="2005-01-05", book="replay:gate")
+    live.drop_bars("2005-03-10", ["IBM", "MSFT"])
+    run = live.trigger("replay_day", session="2005-03-10", book="replay:gate", first_session="2005-03-10")
     wait_until(lambda: live.tasks(run).get("validate.run", ("",))[0] == "success", 120, "validate to end")
-    seconds, texts = live.heard_within(ALERT_S, "The data gate is closed", "2005-01-05")
+    seconds, texts = live.heard_within(ALERT_S, "The data gate is closed", "2005-03-10")
     note(alert_closed_gate_s=round(seconds, 1))
     for text in texts.values():
         for part in ("validate", "Next: see the data quality section", "/dags/replay_day/runs/", "tasks/validate.run"):
