@@ -5,13 +5,19 @@ Its workers fork from it: what it has imported and compiled, each task has at on
 Great Expectations stays out: 155 MB for the one stage that uses it.
 """
 
+import importlib
 import sys
 
+PRELOADED = (
+    "airflow.providers.postgres.hooks.postgres",
+    "tradecore.pipeline",
+    "tradecore.reports.session_report",
+    "tradecore_ui.failure_alerts",
+)
+
 if sys.argv[1:2] == ["scheduler"]:
-    import airflow.providers.postgres.hooks.postgres
-    import tradecore.pipeline
-    import tradecore.reports.session_report
-    import tradecore_ui.failure_alerts  # noqa: F401
+    for name in PRELOADED:
+        importlib.import_module(name)
 
     from tradecore.warm import warm_serial_kernels
 
