@@ -15,14 +15,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import psycopg
 import typer
 
 from tradecore import logs, settings
-from tradecore.errors import ConfigError, SessionError, TradecoreError
+from tradecore.errors import ConfigError, NoDatabase, SessionError, TradecoreError
 
 if TYPE_CHECKING:
-    import psycopg
-
     from tradecore.context import Context
 
 app = typer.Typer(
@@ -50,6 +49,14 @@ def main() -> None:
         app()
     except TradecoreError as error:
         _fail(error)
+    except psycopg.OperationalError as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        _fail(
+            NoDatabase(
+                f"the connection to the database was lost: {said}.",
+                next_step="`make status`, then run the same command again: what was committed is not done twice",
+            )
+        )
 
 
 def _fail(error: TradecoreError) -> None:

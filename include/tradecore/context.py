@@ -280,17 +280,26 @@ def turn(ctx: Context) -> bool:
 
 
 def require_turn(ctx: Context) -> None:
-    """Raise OutOfOrder unless the predecessor of this bar is closed; called under the book's lock."""
-    if ctx.bar_end_at <= ctx.record.inception_at or ctx.status(ctx.previous_bar_end) != "closed":
-        row = ctx.conn.execute(books.SQL["last_run"], (ctx.book,)).fetchone()
-        last = f"{row[1]} ({row[2]})" if row else "none"
-        upcoming = ctx.calendar.next_session(row[1]) if row else ctx.session_date
-        raise OutOfOrder(
-            f"session {ctx.session_date} is not the next one of book {ctx.book!r}; its last is {last}.",
-            next_step=f"run {upcoming} first: python -m tradecore run-session {upcoming} --book {ctx.book}",
-            book=ctx.book,
-            session_date=ctx.session_date,
+    """Raise OutOfOrder unless the predecessor of this bar is closed; called under the book's lock, or to look."""
+    if ctx.bar_end_at > ctx.record.inception_at and ctx.status(ctx.previous_bar_end) == "closed":
+        return
+    row = ctx.conn.execute(books.SQL["last_run"], (ctx.book,)).fetchone()
+    if row is None:
+        said, first = "it has no run yet", ctx.session_date
+    elif row[2] != "closed":
+        said, first = f"its last, {row[1]}, is {row[2]} and not closed", row[1]
+    else:
+        said, first = (
+            f"its last is {row[1]}",
+            ctx.calendar.session_of(ctx.calendar.next_bar_end(row[0], ctx.record.timeframe)),
         )
+    raise OutOfOrder(
+        f"session {ctx.session_date} is not the next one of book {ctx.book!r}: {said}.",
+        next_step=f"run {first} first: python -m tradecore run-session {first} --book {ctx.book}",
+        book=ctx.book,
+        session_date=ctx.session_date,
+        due=first,
+    )
 
 
 def deliver_quietly(ctx: Context) -> None:

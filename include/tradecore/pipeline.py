@@ -32,6 +32,7 @@ from tradecore.context import (
     deliver_quietly,
     last_available_session,
     open_book,
+    require_turn,
     turn,
 )
 from tradecore.errors import StrategyError, TradecoreError
@@ -283,9 +284,10 @@ def run_bar(ctx: Context, say: Callable[[str, Result], None] = lambda stage, res
         say(stage, done[stage])
         return done[stage]
 
+    if not turn(ctx):
+        require_turn(ctx)  # nobody waits here as the DAG does
     run("ingest", lambda: ingest(ctx))
     gate_open = bool(run("validate", lambda: validate(ctx))["gate_open"])
-    turn(ctx)
     run("settle", lambda: settle(ctx))
     if gate_open:
         for name in strategies(ctx):
@@ -323,7 +325,7 @@ def run_session(
 def change_state(
     settings: Settings, conn: psycopg.Connection, *, book: str, state: str, actor: str, reason: str, now: datetime
 ) -> Result:
-    """Record a person's HALTED, REDUCING or ACTIVE: in force from the next bar that settles; a halt stops sending now."""
+    """Record a person's HALTED, REDUCING or ACTIVE, in force from the next bar that settles; a halt stops sending."""
     record = books.get(conn, book)
     last = conn.execute(books.SQL["last_state"], (book,)).fetchone()
     assert last is not None  # opening a book writes its first state
