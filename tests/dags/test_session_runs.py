@@ -47,7 +47,7 @@ class Case:
     config: dict = field(repr=False)
 
     def configure(self) -> None:
-        (self.home / "trading.yaml").write_text(yaml.safe_dump(self.config))
+        (self.home / "trading.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
 
     def run(self, *command: str, expect: int | None = 0) -> str:
         done = subprocess.run(
