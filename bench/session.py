@@ -296,6 +296,7 @@ def _rows(
     conn.rollback()
     panel = panels[0][0]
     result.rows["read_panel"], result.took["read_panel"] = int(panel.traded.sum()), best([took for _, took in panels])
+    now = _after(calendar, sessions[-1])
     rows = np.zeros(result.rows["read_panel"], ingestion.VERSION_DTYPE)
     t, column = np.nonzero(panel.traded)
     rows["instrument_id"] = np.array([i.instrument_id for i in instruments])[column]
@@ -305,7 +306,7 @@ def _rows(
         rows[name] = getattr(panel, name)[t, column] / (1 if name == "volume" else 10_000)
     for what in ("append_versions, first", "append_versions, again"):
         _, took = watch.time(
-            "append_versions", lambda: stored.append_versions(conn, timeframe="1d", source="bench", rows=rows)
+            "append_versions", lambda: stored.append_versions(conn, timeframe="1d", source="bench", rows=rows, now=now)
         )
         result.rows[what], result.took[what] = rows.size, took
     conn.rollback()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import TypeVar
 
 import numpy as np
 import psycopg
@@ -19,6 +20,7 @@ from tradecore.provenance import hash_of
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
+from tradecore.storage import selection
 from tradecore.storage.bars import Action, Member, Quality, VersionRow
 from tradecore.units import PRICE_SCALE, from_day, to_ns
 from tradecore.validation import (
@@ -48,6 +50,7 @@ VERSION_DTYPE = np.dtype(
 )
 SESSIONS_A_BLOCK = 260
 Progress = Callable[[str], None]
+Recorded = TypeVar("Recorded", VersionRow, Action)
 
 
 def ingest_range(
@@ -104,8 +107,7 @@ def ingest_range(
                 for a in actions
             ],
         )
-        for action in new:
-            _refresh_after(conn, settings, calendar, action)
+        _refresh_after(conn, settings, new)
     conn.commit()
     return {
         "versions": len(changed),
@@ -149,16 +151,16 @@ def _action_known_at(calendar: Calendar, ex_date: date) -> datetime:
     )
 
 
-def _refresh_after(conn: psycopg.Connection, settings: Settings, calendar: Calendar, action: Action) -> None:
-    """An action learned after its bars were selected changes the factors behind it."""
-    since = datetime.combine(action.ex_date, datetime.min.time(), tzinfo=action.known_at.tzinfo)
-    stored.refresh_factors(
-        conn,
-        timeframe=settings.trading.book.timeframe,
-        source=settings.trading.data.feed,
-        instrument=action.instrument_id,
-        since=since,
-    )
+def _refresh_after(conn: psycopg.Connection, settings: Settings, new: Sequence[Action]) -> None:
+    """Actions learned after their bars were selected change the factors behind them."""
+    since: dict[int, datetime] = {}
+    for action in new:
+        at = datetime.combine(action.ex_date, datetime.min.time(), tzinfo=UTC)
+        since[action.instrument_id] = min(at, since.get(action.instrument_id, at))
+    if since:
+        selection.refresh_factors(
+            conn, timeframe=settings.trading.book.timeframe, source=settings.trading.data.feed, since=since
+        )
 
 
 def _versions(batch: BarBatch, ids: dict[str, int], now_ns: int, lag_ns: int | None) -> np.ndarray:
@@ -214,12 +216,12 @@ def validate_range(
     trading = settings.trading
     with conn.transaction():
         members = market.sync_members(conn, settings, calendar)
-        checks = _checks(settings, conn, calendar, members, sessions)
+        checks, versions = _checks(settings, conn, calendar, members, sessions)
         fresh = [c for c in checks if not _judged(conn, settings, c)]
         failed = written = 0
         if fresh:
             verdicts = validate(fresh, trading.validation)
-            written = _select(conn, settings, members, verdicts)
+            written = _select(conn, settings, members, verdicts, versions)
             for verdict in verdicts:
                 failed += _record(conn, settings, verdict, now)
     conn.commit()
@@ -245,8 +247,8 @@ def _checks(
     calendar: Calendar,
     members: Sequence[Member],
     sessions: Sequence[date],
-) -> list[SessionCheck]:
-    """Gather the newest versions of the sessions' bars with what their checks need, one check per bar end."""
+) -> tuple[list[SessionCheck], list[VersionRow]]:
+    """Gather the newest versions of the sessions' bars, and with what their checks need: one check per bar end."""
     trading, timeframe, source = settings.trading, settings.trading.book.timeframe, settings.trading.data.feed
     ends = [(d, e) for d in sessions for e in calendar.bar_ends(d, timeframe)]
     instruments = [m.instrument for m in members]
@@ -261,18 +263,17 @@ def _checks(
     panel = market.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments, ends=before)
     actions = stored.read_actions(conn, source=source, instruments=ids, after=before[0][0], until=sessions[-1])
     rows: dict[datetime, list[CheckRow]] = defaultdict(list)
-    for instrument in instruments:
-        mine = [v for v in versions if v.instrument_id == instrument.instrument_id]
-        theirs = [a for a in actions if a.instrument_id == instrument.instrument_id]
+    mine, theirs = _by_instrument(versions), _by_instrument(actions)
+    for column, instrument in enumerate(instruments):
         for row in check_rows(
             instrument.symbol,
-            mine,
-            theirs,
-            _history(panel, instrument.instrument_id),
+            mine.get(instrument.instrument_id, ()),
+            theirs.get(instrument.instrument_id, ()),
+            _history(panel, column),
             float(trading.validation.max_jump_frac),
         ):
             rows[row.bar_end_at].append(row)
-    return [
+    checks = [
         SessionCheck(
             session_date=d,
             bar_end_at=e,
@@ -282,11 +283,19 @@ def _checks(
         )
         for d, e in ends
     ]
+    return checks, versions
 
 
-def _history(panel: Panel, instrument: int) -> list[tuple[date, tuple[float, ...]]]:
-    """Return the selected bars of one instrument before the checks, oldest first, as (session, OHLCV in USD)."""
-    column = [i.instrument_id for i in panel.instruments].index(instrument)
+def _by_instrument(records: Iterable[Recorded]) -> dict[int, list[Recorded]]:
+    """Return versions or actions by instrument, in their order."""
+    groups: dict[int, list[Recorded]] = defaultdict(list)
+    for record in records:
+        groups[record.instrument_id].append(record)
+    return groups
+
+
+def _history(panel: Panel, column: int) -> list[tuple[date, tuple[float, ...]]]:
+    """Return the selected bars of one column before the checks, oldest first, as (session, OHLCV in USD)."""
     out = []
     for t in np.flatnonzero(panel.traded[:, column]):
         prices = [float(a[t, column]) / PRICE_SCALE for a in (panel.open, panel.high, panel.low, panel.close)]
@@ -295,28 +304,24 @@ def _history(panel: Panel, instrument: int) -> list[tuple[date, tuple[float, ...
 
 
 def _select(
-    conn: psycopg.Connection, settings: Settings, members: Sequence[Member], verdicts: Sequence[SessionVerdict]
+    conn: psycopg.Connection,
+    settings: Settings,
+    members: Sequence[Member],
+    verdicts: Sequence[SessionVerdict],
+    versions: Sequence[VersionRow],
 ) -> int:
     """Make the rows that passed the current bars; a bar whose newest version failed is dropped."""
     trading = settings.trading
     ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
-    known = {
-        (v.instrument_id, v.bar_end_at, v.dup_no): v
-        for v in stored.latest_versions(
-            conn,
-            timeframe=trading.book.timeframe,
-            source=trading.data.feed,
-            instruments=list(ids.values()),
-            bar_ends=[v.check.bar_end_at for v in verdicts],
-        )
-    }
+    known = {(v.instrument_id, v.bar_end_at, v.dup_no): v for v in versions}
     passed: list[VersionRow] = []
     failed: list[VersionRow] = []
     for verdict in verdicts:
         bad = verdict.failed_rows
         for row in verdict.check.rows:
-            (failed if row in bad else passed).append(known[ids[row.symbol], row.bar_end_at, row.dup_no])
-    return stored.select_bars(
+            good = not bad or row not in bad  # a row is hashed only where some failed
+            (passed if good else failed).append(known[ids[row.symbol], row.bar_end_at, row.dup_no])
+    return selection.select_bars(
         conn, timeframe=trading.book.timeframe, source=trading.data.feed, passed=passed, failed=failed
     )
 

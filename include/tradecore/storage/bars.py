@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -11,10 +10,10 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from tradecore.bars import Panel, next_factor
+from tradecore.bars import Panel
 from tradecore.model import Instrument
-from tradecore.storage import queries
-from tradecore.units import PRICE_SCALE, from_ns, to_day
+from tradecore.storage import binary, queries
+from tradecore.units import from_ns, to_day
 
 SQL = queries.load("bars")
 
@@ -136,39 +135,6 @@ def instruments_by_id(conn: psycopg.Connection, ids: Iterable[int]) -> dict[int,
     return {r[0]: Instrument(instrument_id=r[0], symbol=r[1], tick_e4=r[2], qty_step_e6=r[3]) for r in rows}
 
 
-_NUMPY_STAGE = np.dtype(
-    [
-        ("columns", ">i2"),
-        ("l0", ">i4"),
-        ("instrument_id", ">i4"),
-        ("l1", ">i4"),
-        ("bar_end", ">i8"),
-        ("l2", ">i4"),
-        ("dup_no", ">i2"),
-        ("l3", ">i4"),
-        ("known_at", ">i8"),
-        ("l4", ">i4"),
-        ("assumed", "?"),
-        ("l5", ">i4"),
-        ("session", ">i4"),
-        ("l6", ">i4"),
-        ("open", ">f8"),
-        ("l7", ">i4"),
-        ("high", ">f8"),
-        ("l8", ">i4"),
-        ("low", ">f8"),
-        ("l9", ">i4"),
-        ("close", ">f8"),
-        ("l10", ">i4"),
-        ("volume", ">f8"),
-    ]
-)
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_COPY_TAIL = struct.pack(">h", -1)
-_PG_EPOCH_US = 946_684_800_000_000
-_PG_EPOCH_DAY = 10_957
-
-
 def append_versions(
     conn: psycopg.Connection, *, timeframe: str, source: str, rows: np.ndarray, now: datetime
 ) -> list[date]:
@@ -180,22 +146,18 @@ def append_versions(
     """
     if rows.size == 0:
         return []
-    buffer = np.zeros(rows.size, _NUMPY_STAGE)
-    buffer["columns"] = 11
-    for name, width in zip((f"l{k}" for k in range(11)), (4, 8, 2, 8, 1, 4, 8, 8, 8, 8, 8), strict=True):
-        buffer[name] = width
-    buffer["instrument_id"], buffer["dup_no"] = rows["instrument_id"], rows["dup_no"]
-    buffer["bar_end"] = rows["bar_end_ns"] // 1000 - _PG_EPOCH_US
-    buffer["known_at"] = rows["known_ns"] // 1000 - _PG_EPOCH_US
-    buffer["assumed"], buffer["session"] = rows["assumed"], rows["session_day"] - _PG_EPOCH_DAY
-    for name in ("open", "high", "low", "close", "volume"):
-        buffer[name] = rows[name]
+    columns = {
+        "instrument_id": rows["instrument_id"],
+        "bar_end_at": binary.timestamps(rows["bar_end_ns"]),
+        "dup_no": rows["dup_no"],
+        "known_at": binary.timestamps(rows["known_ns"]),
+        "known_at_assumed": rows["assumed"],
+        "session_date": binary.dates(rows["session_day"]),
+        **{name: rows[name] for name in ("open", "high", "low", "close", "volume")},
+    }
     conn.execute(SQL["create_stage"])
     conn.execute("TRUNCATE stage_versions")
-    with conn.cursor().copy("COPY stage_versions FROM STDIN (FORMAT BINARY)") as copy:
-        copy.write(_COPY_HEAD)
-        copy.write(buffer.tobytes())
-        copy.write(_COPY_TAIL)
+    binary.copy_in(conn, "stage_versions", columns)
     found = conn.execute(SQL["append_versions"], {"timeframe": timeframe, "source": source, "now": now}).fetchall()
     return sorted({r[0] for r in found})
 
@@ -224,88 +186,6 @@ def latest_versions(
         )
         for r in rows.fetchall()
     ]
-
-
-def select_bars(
-    conn: psycopg.Connection, *, timeframe: str, source: str, passed: Sequence[VersionRow], failed: Sequence[VersionRow]
-) -> int:
-    """Make validated versions the current bars, with their forward factors; drop bars whose newest version failed.
-
-    Factors behind a changed bar are computed anew. Returns how many bars were written.
-    """
-    by_instrument: dict[int, list[VersionRow]] = {}
-    for row in passed:
-        by_instrument.setdefault(row.instrument_id, []).append(row)
-    bad: dict[int, list[datetime]] = {}
-    for row in failed:
-        bad.setdefault(row.instrument_id, []).append(row.bar_end_at)
-    for instrument, ends in bad.items():
-        conn.execute(
-            SQL["delete_bars"], {"timeframe": timeframe, "source": source, "instrument": instrument, "bar_ends": ends}
-        )
-    conn.execute(SQL["create_bar_stage"])
-    conn.execute("TRUNCATE stage_bars")
-    count = 0
-    with conn.cursor().copy("COPY stage_bars FROM STDIN") as copy:
-        for rows in by_instrument.values():
-            for r in rows:
-                quanta = [round(x * PRICE_SCALE) for x in (r.open, r.high, r.low, r.close)]
-                copy.write_row(
-                    (
-                        r.instrument_id,
-                        timeframe,
-                        r.bar_end_at,
-                        source,
-                        r.session_date,
-                        r.known_at,
-                        *quanta,
-                        round(r.volume),
-                        1.0,
-                    )
-                )
-                count += 1
-    _keep_known_factors(conn)
-    conn.execute(SQL["upsert_bars"])
-    for instrument in sorted(by_instrument.keys() | bad.keys()):
-        ends = [r.bar_end_at for r in by_instrument.get(instrument, [])] + bad.get(instrument, [])
-        refresh_factors(conn, timeframe=timeframe, source=source, instrument=instrument, since=min(ends))
-    return count
-
-
-def _keep_known_factors(conn: psycopg.Connection) -> None:
-    """Give staged bars the factor they already have, so that an unchanged bar is not rewritten."""
-    conn.execute(
-        "UPDATE stage_bars s SET adj_factor = b.adj_factor FROM bars b WHERE b.instrument_id = s.instrument_id"
-        " AND b.timeframe = s.timeframe AND b.bar_end_at = s.bar_end_at AND b.source = s.source"
-    )
-
-
-def refresh_factors(conn: psycopg.Connection, *, timeframe: str, source: str, instrument: int, since: datetime) -> None:
-    """Compute the forward factors of an instrument's bars from `since` on and store those that changed."""
-    key = {"instrument": instrument, "timeframe": timeframe, "source": source, "bar_end": since}
-    before = conn.execute(SQL["factor_before"], key).fetchone()
-    bars = conn.execute(SQL["bars_from"], key).fetchall()
-    if not bars:
-        return
-    previous_session = before[2] if before else None
-    actions = read_actions(
-        conn, source=source, instruments=[instrument], after=previous_session or date(1900, 1, 1), until=bars[-1][0]
-    )
-    factor, k = (float(before[0]) if before else 1.0), 0
-    groups: dict[float, list[datetime]] = {}
-    for session, bar_end, close_e4, stored in bars:
-        num, den, dividend, first = 1, 1, 0, previous_session is None
-        while k < len(actions) and actions[k].ex_date <= session:
-            num, den = num * actions[k].ratio_num, den * actions[k].ratio_den
-            dividend += actions[k].dividend_e6
-            k += 1
-        if not first and (num != den or dividend):
-            factor = next_factor(factor, close_e4, num, den, dividend)
-        previous_session = session
-        if stored != factor:
-            groups.setdefault(factor, []).append(bar_end)
-    for value, ends in groups.items():
-        conn.execute(SQL["set_factor"], {**key, "factor": value, "bar_ends": ends})
 
 
 def append_actions(

@@ -63,6 +63,7 @@ def check_rows(
     last = calm = history[-1] if history else None
     run = _equal_at_the_end([values for _, values in history])
     rows: list[CheckRow] = []
+    actions = sorted(actions, key=lambda action: action.ex_date)
     ordered = sorted(bars, key=lambda bar: (bar.bar_end_at, bar.dup_no))
     for _, same_end in groupby(ordered, key=lambda bar: bar.bar_end_at):
         copies = list(same_end)
@@ -70,7 +71,7 @@ def check_rows(
         now = (first.session_date, _values(first))
         repeats = run if last is not None and now[1] == last[1] and first.volume > 0 else 0
         ratio = _explained(last, first.session_date, actions)
-        calm_ratio = _explained(calm, first.session_date, actions)
+        calm_ratio = ratio if calm is last else _explained(calm, first.session_date, actions)
         rows.extend(
             CheckRow(
                 symbol=symbol,
@@ -92,8 +93,8 @@ def check_rows(
         )
         if not (math.isfinite(first.close) and first.close > 0):
             continue
-        bases = [base[1][3] * part for base, part in ((last, ratio), (calm, calm_ratio)) if base]
-        jumps = [_jump(now[1], base) for base in bases]
+        sides = ((last, ratio),) if calm is last else ((last, ratio), (calm, calm_ratio))
+        jumps = [_jump(now[1], base[1][3] * part) for base, part in sides if base]
         if not jumps or min(jumps) <= float(max_jump_frac):
             calm = now
         last, run = now, repeats + 1
@@ -115,11 +116,11 @@ def _equal_at_the_end(values: Sequence[OHLCV]) -> int:
 
 
 def _explained(base: tuple[date, OHLCV] | None, day: date, actions: Sequence[Action]) -> float:
-    """Return what splits and dividends between two bars make of 1 USD of the earlier close."""
-    if base is None or not base[1][3] > 0:
+    """Return what splits and dividends (by ex-date) between two bars make of 1 USD of the earlier close."""
+    if base is None or not base[1][3] > 0 or not actions:
         return 1.0
     close = base[1][3]
-    for action in sorted(actions, key=lambda action: action.ex_date):
+    for action in actions:
         if base[0] < action.ex_date <= day:
             close = close * action.ratio_den / action.ratio_num - action.dividend_e6 / DIVIDEND_SCALE
     return max(0.0, close / base[1][3])

@@ -70,10 +70,16 @@ WHERE x.known_at = x.newest_known_at
 ORDER BY x.instrument_id, x.bar_end_at, x.dup_no
 
 -- name: create_bar_stage
-CREATE TEMP TABLE IF NOT EXISTS stage_bars (LIKE bars) ON COMMIT DELETE ROWS
+CREATE TEMP TABLE IF NOT EXISTS stage_bars (
+    instrument_id integer, bar_end_at timestamptz, session_date date, known_at timestamptz, open_e4 bigint,
+    high_e4 bigint, low_e4 bigint, close_e4 bigint, volume bigint, adj_factor double precision) ON COMMIT DELETE ROWS
 
 -- name: upsert_bars
-INSERT INTO bars SELECT * FROM stage_bars
+INSERT INTO bars (instrument_id, timeframe, bar_end_at, source, session_date, known_at, open_e4, high_e4, low_e4,
+                  close_e4, volume, adj_factor)
+SELECT instrument_id, %(timeframe)s, bar_end_at, %(source)s, session_date, known_at, open_e4, high_e4, low_e4,
+       close_e4, volume, adj_factor
+FROM stage_bars
 ON CONFLICT (instrument_id, timeframe, bar_end_at, source) DO UPDATE
 SET session_date = excluded.session_date, known_at = excluded.known_at, open_e4 = excluded.open_e4,
     high_e4 = excluded.high_e4, low_e4 = excluded.low_e4, close_e4 = excluded.close_e4, volume = excluded.volume,
@@ -86,22 +92,30 @@ WHERE (bars.open_e4, bars.high_e4, bars.low_e4, bars.close_e4, bars.volume, bars
 DELETE FROM bars WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = %(instrument)s
   AND bar_end_at = ANY(%(bar_ends)s)
 
--- name: factor_before
-SELECT adj_factor, bar_end_at, session_date FROM bars
-WHERE instrument_id = %(instrument)s AND timeframe = %(timeframe)s AND source = %(source)s
-  AND bar_end_at < %(bar_end)s
-ORDER BY bar_end_at DESC LIMIT 1
+-- name: factors_before
+SELECT w.instrument_id, b.adj_factor, b.session_date
+FROM unnest(%(instruments)s::integer[], %(since)s::timestamptz[]) AS w (instrument_id, since)
+CROSS JOIN LATERAL (
+    SELECT adj_factor, session_date FROM bars
+    WHERE instrument_id = w.instrument_id AND timeframe = %(timeframe)s AND source = %(source)s
+      AND bar_end_at < w.since
+    ORDER BY bar_end_at DESC LIMIT 1) b
 
 -- name: bars_from
-SELECT session_date, bar_end_at, close_e4, adj_factor FROM bars
-WHERE instrument_id = %(instrument)s AND timeframe = %(timeframe)s AND source = %(source)s
-  AND bar_end_at >= %(bar_end)s
-ORDER BY bar_end_at
+SELECT w.instrument_id, b.session_date, b.bar_end_at, b.close_e4, b.adj_factor
+FROM unnest(%(instruments)s::integer[], %(since)s::timestamptz[]) AS w (instrument_id, since)
+CROSS JOIN LATERAL (
+    SELECT session_date, bar_end_at, close_e4, adj_factor FROM bars
+    WHERE instrument_id = w.instrument_id AND timeframe = %(timeframe)s AND source = %(source)s
+      AND bar_end_at >= w.since
+    ORDER BY bar_end_at) b
 
--- name: set_factor
-UPDATE bars SET adj_factor = %(factor)s
-WHERE instrument_id = %(instrument)s AND timeframe = %(timeframe)s AND source = %(source)s
-  AND bar_end_at = ANY(%(bar_ends)s) AND adj_factor IS DISTINCT FROM %(factor)s
+-- name: set_factors
+UPDATE bars SET adj_factor = r.adj_factor
+FROM unnest(%(instruments)s::integer[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(factors)s::float8[])
+     AS r (instrument_id, first_at, last_at, adj_factor)
+WHERE bars.instrument_id = r.instrument_id AND bars.timeframe = %(timeframe)s AND bars.source = %(source)s
+  AND bars.bar_end_at BETWEEN r.first_at AND r.last_at AND bars.adj_factor IS DISTINCT FROM r.adj_factor
 
 -- name: read_panel
 COPY (SELECT instrument_id::bigint, (extract(epoch FROM bar_end_at) * 1000000)::bigint, open_e4, high_e4, low_e4,
