@@ -21,7 +21,10 @@ def own_book(name: str) -> dict[str, Param]:
 def named_book() -> dict[str, Param]:
     """Return the fields of the DAG that runs a book of any name, and opens it if there is none."""
     begins = "Where a book begins that does not exist yet; a backfill needs it. A book that exists ignores it."
-    name = "'replay:' and a name of yours: each name is a book with its own cash and history."
+    name = (
+        "'replay:' and a name of yours: each name is a book with its own cash and history. "
+        "For a backfill tick 'Override parameters on existing runs': else Airflow sends no field."
+    )
     return {
         "session": _session(),
         "book": Param("replay:default", type="string", pattern=NAMED, title="Book", description=name),

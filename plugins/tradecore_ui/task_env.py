@@ -159,16 +159,24 @@ def open_book() -> None:
     from tradecore.storage import books
 
     with task_shell() as (context, settings, conn, now):
-        book, given = book_of(context), context["params"]["first_session"]
-        if books.find(conn, book) is not None:
-            return
-        if given is None and context["dag_run"].run_type != "manual":
+        book, given, run = book_of(context), context["params"]["first_session"], context["dag_run"]
+        session_date = _session(context, settings, conn)
+        if run.run_type == "backfill" and not run.conf:  # its book would be the form's default, not the one meant
             raise BookError(
-                f"Book {book} does not exist, and nothing says with which session it begins.",
-                next_step='Give the backfill the configuration {"first_session": "<its first session>"}.',
+                "This backfill came without the fields of its form: nothing says which book it is for.",
+                next_step="Start it again, 'All Runs', with 'Override parameters on existing runs' ticked: without it "
+                'Airflow sends no field. In a shell: --dag-run-conf \'{"book": "replay:name"}\'.',
                 book=book,
             )
-        before = date.fromisoformat(given) if given else _session(context, settings, conn)
+        if books.find(conn, book) is not None:
+            return
+        if given is None and run.run_type != "manual":
+            raise BookError(
+                f"Book {book} does not exist, and nothing says with which session it begins.",
+                next_step="Fill in First session: the first one of the range (--dag-run-conf in a shell).",
+                book=book,
+            )
+        before = date.fromisoformat(given) if given else session_date
         pipeline.open_book(settings, conn, book=book, before=before, now=now)
 
 
