@@ -1,8 +1,8 @@
 """What a running stack does by itself: scheduled runs, backfills, alerts, memory and time. Minutes, on two cores.
 
 One stack for the whole file (stack_fixture.py), in this order: idle, a timed session, the kernels' first calls, a
-backfill beside scheduled runs, alerts, and at the end what is noticed of parts that die. Figures are printed with
-`pytest -s` and written into `.local/running-stack.json` of the project, for docs/PROOFS.md.
+backfill beside scheduled runs, alerts, and at the end what is noticed of parts that die. Figures are printed for
+docs/PROOFS.md; what lies behind them (each stage, each task) is written into `.local/running-stack.json`.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     out.write_text(json.dumps(FIGURES, indent=2))
 
 
-def note(**figures: Any) -> None:
-    """Keep figures for the report and print them."""
-    FIGURES.update(figures)
-    print(json.dumps(figures))
+def note(proof: str, **figures: Any) -> None:
+    """Print a figure for docs/PROOFS.md; keep it, and what lies behind it, for the file of figures."""
+    print(f"proof: {proof}")
+    FIGURES.update({"proofs": [*FIGURES.get("proofs", []), proof]} | figures)
 
 
 def memory(live: LiveStack, seconds: int) -> dict[str, Any]:
@@ -62,14 +62,17 @@ def memory(live: LiveStack, seconds: int) -> dict[str, Any]:
 
 def test_idle_for_five_minutes_in_one_gigabyte(live: LiveStack) -> None:
     figures = memory(live, IDLE_S)
-    note(idle_mb=round(figures["last_mb"]), idle_peak_mb=round(figures["peak_mb"]), idle_parts=figures["part_peak_mb"])
+    note(
+        f"PSS after {IDLE_S // 60} idle minutes {figures['last_mb']:.0f} MB, peak {figures['peak_mb']:.0f} MB",
+        idle_parts_mb={name: round(mb) for name, mb in figures["part_peak_mb"].items()},
+    )
     assert figures["last_mb"] <= IDLE_MB
 
 
 def test_session_from_trigger_to_report_in_time_and_memory(live: LiveStack) -> None:
     """Three sessions of the sample, each through the scheduler; the first pays what only a first run pays."""
     live.pause("replay_day")
-    taken, shares, peaks = [], [], []
+    taken, shares, peaks, details = [], [], [], {}
     for session in ("2005-02-25", "2005-02-28", "2005-03-01"):
         sampled: list[dict[str, Any]] = []
         stop = threading.Event()
@@ -88,14 +91,18 @@ def test_session_from_trigger_to_report_in_time_and_memory(live: LiveStack) -> N
         ours = live.stage_seconds(run)
         until_report = sum(s for stage, s in ours.items() if stage not in ("approve", "submit", "close"))
         taken.append((report_end - queued).total_seconds())
-        shares.append(round(taken[-1] - until_report, 1))
+        shares.append(taken[-1] - until_report)
         peaks.append(max(one["peak_mb"] for one in sampled))
-        note(**{f"session_{session}": {
-            "trigger_to_report_s": round(taken[-1], 1), "our_stages_s": round(until_report, 1),
-            "airflow_s": shares[-1], "peak_mb": round(peaks[-1]), "stages": ours,
+        details[session] = {
+            "our_stages_s": ours,
             "tasks_s": {t: round((e - s).total_seconds(), 2) for t, (_, s, e) in tasks.items() if s and e},
-        }})  # fmt: skip
-    note(trigger_to_report_s=[round(t, 1) for t in taken], airflow_share_s=shares, session_peak_mb=round(max(peaks)))
+        }
+    note(
+        f"trigger to report {min(taken):.1f} s at best, {statistics.median(taken):.1f} s median of {len(taken)};"
+        f" Airflow's own share {min(shares):.1f} s, {statistics.median(shares):.1f} s;"
+        f" PSS during a session {max(peaks):.0f} MB at most",
+        sessions=details,
+    )
     assert max(peaks) <= SESSION_MB
     assert min(taken) <= TRIGGER_TO_REPORT_S
 
@@ -121,7 +128,12 @@ def test_first_kernel_call_of_a_stage_in_a_task(live: LiveStack) -> None:
                 for kernel, seconds in calls.items():
                     found.setdefault(kernel, []).append(seconds)
     assert {"settle_bar", "decide_bar", "plan_orders", "volatility_panel", "ma_crossover_panel"} <= found.keys()
-    note(kernel_first_call_s={k: {"min": min(v), "median": statistics.median(v)} for k, v in found.items()})
+    slowest = max(found, key=lambda kernel: statistics.median(found[kernel]))
+    note(
+        f"first kernel call in a task: {statistics.median(found[slowest]) * 1000:.2f} ms for the slowest ({slowest}),"
+        f" median of {len(found[slowest])}",
+        kernel_first_call_s=found,
+    )
     assert all(min(v) <= 0.05 for v in found.values()), found
 
 
@@ -161,7 +173,10 @@ def test_backfill_beside_scheduled_runs(live: LiveStack) -> None:
     )
     assert book == [(d, "closed") for d in reversed(labels)]
     took = live.query("SELECT max(end_date) - min(queued_at) FROM dag_run WHERE run_type = 'backfill'")[0][0]
-    note(backfill_20_sessions_s=round(took.total_seconds()), scheduled_start_after_close_s=[round(s, 1) for s in lag])
+    note(
+        f"backfill of 20 sessions {took.total_seconds():.0f} s; scheduled runs began"
+        f" {' and '.join(f'{s:.1f}' for s in lag)} s after their session's close"
+    )
 
 
 def _backfill(live: LiveStack, reprocess: str) -> None:
@@ -233,7 +248,7 @@ def test_failed_task_is_heard_by_mail_and_slack(live: LiveStack) -> None:
     live.pause("replay_day")
     live.trigger("replay_day", session="2004-12-20", book="replay:filled")
     seconds, texts = live.heard_within(ALERT_S, "replay_day of session 2004-12-20: turn failed")
-    note(alert_failed_task_s=round(seconds, 1))
+    note(f"alert of a failed task by mail and Slack {seconds:.0f} s after the trigger")
     for text in texts.values():
         for part in ("2004-12-20", "turn", "Next: run 2004-12-14 first", "/dags/replay_day/runs/", "tasks/turn.run"):
             assert part in text
@@ -250,7 +265,7 @@ def test_task_killed_by_sigkill_is_heard(live: LiveStack) -> None:
         os.kill(pid, signal.SIGKILL)
         blocker.rollback()
     seconds, texts = live.heard_within(ALERT_S, "settle was killed at try 1")
-    note(alert_killed_task_s=round(seconds, 1))
+    note(f"alert of a task killed by SIGKILL {seconds:.0f} s after the kill")
     for text in texts.values():
         for part in ("2004-12-14", "settle", "Next: Look at the log and the machine's memory", "tasks/settle.run"):
             assert part in text
@@ -262,7 +277,7 @@ def test_closed_gate_is_heard(live: LiveStack) -> None:
     run = live.trigger("replay_day", session="2005-03-10", book="replay:gate", first_session="2005-03-10")
     wait_until(lambda: live.tasks(run).get("validate.run", ("",))[0] == "success", 120, "validate to end")
     seconds, texts = live.heard_within(ALERT_S, "The data gate is closed", "2005-03-10")
-    note(alert_closed_gate_s=round(seconds, 1))
+    note(f"alert of a closed gate {seconds:.0f} s after validate")
     for text in texts.values():
         for part in ("validate", "Next: see the data quality section", "/dags/replay_day/runs/", "tasks/validate.run"):
             assert part in text
@@ -284,7 +299,7 @@ def test_undeliverable_alert_is_retried_and_status_says_so(live: LiveStack) -> N
     assert any("slack" in failure for failure in as_json(unwell)["undelivered"])
     seconds, _ = live.heard_within(400, said)
     wait_until(lambda: as_json(status())["undelivered"] == [], 60, "status to be well again")
-    note(undeliverable_alert_delivered_after_s=round(seconds, 1))
+    note(f"an alert refused three times was delivered {seconds:.0f} s after its mail")
 
 
 def test_zz_dead_parts_are_noticed(live: LiveStack) -> None:
@@ -294,9 +309,9 @@ def test_zz_dead_parts_are_noticed(live: LiveStack) -> None:
     killed = time.monotonic()
     for part in ("scheduler", "dag-processor"):
         live.heard_within(200, f"Airflow's {part} is dead")
-        note(**{f"watch_dead_{part}_s": round(time.monotonic() - killed, 1)})
+        note(f"watch reports a dead {part} {time.monotonic() - killed:.0f} s after its kill")
     embedded.stop(live.stack.root)
     seconds, texts = live.heard_within(120, "The database is down")
-    note(watch_dead_database_s=round(seconds, 1))
+    note(f"watch reports a dead database after {seconds:.0f} s")
     assert "Next:" in texts["slack"]
     embedded.ensure(live.stack.root)
