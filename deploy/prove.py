@@ -28,8 +28,8 @@ PAGE = HOME / "docs" / "PROOFS.md"
 CLOSING = r"\d+ passed[^\n]*?(?= in )"
 HEAD = """# Proofs
 
-Every claim of the README and every line of an issue's "It must show", with the command that shows it and the figure that
-was last seen. Made by `make prove` from [proofs.yaml](proofs.yaml); `deploy/run python deploy/prove.py --only ID` runs
+Every claim of the README and every line of an issue's "It must show", with the command that shows it and the figure
+that was last seen. Made by `make prove` from [proofs.yaml](proofs.yaml); `deploy/run python deploy/prove.py --only ID` runs
 one. **open** means: not shown, or not seen on this machine yet.
 
 """
@@ -75,7 +75,8 @@ def write(claims: list[dict[str, str]], rows: dict[str, tuple[str, str, str]]) -
     """Write the page: one table an issue."""
     text = HEAD
     for issue in dict.fromkeys(c["issue"] for c in claims):
-        text += f"## {issue}\n\n| id | claim | command | figure last seen | machine | date |\n|---|---|---|---|---|---|\n"
+        text += f"## {issue}\n\n| id | claim | command | figure last seen | machine | date |\n"
+        text += "|---|---|---|---|---|---|\n"
         for c in [c for c in claims if c["issue"] == issue]:
             figure, where, day = rows.get(c["id"], ("**open**", "", ""))
             command = c["command"].replace("|", "\\|")

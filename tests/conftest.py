@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -57,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for server, count in sorted(config.stash[SEEN].items()):
-        terminalreporter.write_line(f"database: {count} tests on {server}")
+        terminalreporter.write_line(f"database: {count} fresh databases on {server}")
     if config.stash[ABSENT]:
         reasons = config.stash[ABSENT]
         terminalreporter.section("TimescaleDB: NOT TESTED", sep="!", red=True, bold=True)
@@ -89,9 +91,9 @@ def server_name(database_server: str) -> str:
     return f"PostgreSQL {version}, " + (f"TimescaleDB {timescaledb}" if "timescaledb" in loaded else "plain")
 
 
-@pytest.fixture
-def empty_database_url(database_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """URL of a new database without tables, dropped afterwards."""
+@contextmanager
+def new_database(database_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Make a database without tables and drop it afterwards. Skips, loudly, without its server."""
     if database_server.startswith("unavailable: "):
         reason = database_server.removeprefix("unavailable: ")
         request.config.stash[ABSENT].append(reason)
@@ -102,6 +104,22 @@ def empty_database_url(database_server: str, request: pytest.FixtureRequest) -> 
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield urlunsplit(urlsplit(database_server)._replace(path=f"/{name}"))
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_database_url(database_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a new database without tables, dropped afterwards."""
+    with new_database(database_server, request) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database_url(database_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a new database with the current schema, shared by a module's tests: those that leave no trace."""
+    with new_database(database_server, request) as url:
+        with connect(url) as conn:
+            migrate.upgrade(conn)
+        yield url
 
 
 @pytest.fixture
@@ -120,3 +138,8 @@ def conn(database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def pytest_unconfigure() -> None:
+    """Keep pytest's closing line the last: Airflow logs at exit, into streams that are closed by then."""
+    logging.disable()

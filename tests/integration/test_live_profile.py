@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from parity_case import REPO
-from yahoo_standin.client import running
 
 from tradecore import ingestion, pipeline, settings
+from yahoo_standin.client import running
 
 ALIASES = ("--alias", "GOOGL=GOOG", "--alias", "TSLA=IBM")
 NOW = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)

@@ -51,7 +51,8 @@ def test_stages_equal_fold_equal_day_loop(tmp_path, database_url, conn, sizing: 
     inputs, fold = run_fold(found, conn, sessions)
     compare(stages, inputs, fold, run_reference(found, sessions, FIRST_BAR, inputs.symbols))
     seen = covered(conn)
-    print(f"proof: parity over {len(sessions)} sessions, {sizing}, {'stressed' if stressed else 'as shipped'}: {dict(seen)}")
+    kind = "stressed" if stressed else "as shipped"
+    print(f"proof: parity over {len(sessions)} sessions, {sizing}, {kind}: {dict(seen)}")
     least_of = {"fills": 20, "dividends": 2, "position across the split": 1}
     if stressed:
         least_of |= {

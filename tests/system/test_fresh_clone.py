@@ -74,7 +74,7 @@ def test_the_two_commands(clone: Clone):
     tests, tests_s = clone.run("make test")
     closing = next((line for line in reversed(tests.stdout.splitlines()) if " passed" in line), "")
     print(
-        f"proof: {clone.user}: demo {first_s:.0f} s, again {second_s:.0f} s, tests {tests_s:.0f} s: {closing.strip('= ')}"
+        f"proof: {clone.user} demo {first_s:.0f} s, again {second_s:.0f} s, tests {tests_s:.0f} s {closing.strip('= ')}"
     )
     assert tests.returncode == 0, tests.stdout[-5000:] + tests.stderr[-2000:]
     assert second_s <= SECOND_RUN_S
