@@ -29,8 +29,8 @@ CLOSING = r"\d+ passed[^\n]*?(?= in )"
 HEAD = """# Proofs
 
 Every claim of the README and every line of an issue's "It must show", with the command that shows it and the figure
-that was last seen. Made by `make prove` from [proofs.yaml](proofs.yaml); `deploy/run python deploy/prove.py --only ID` runs
-one. **open** means: not shown, or not seen on this machine yet.
+that was last seen. Made by `make prove` from [proofs.yaml](proofs.yaml); `deploy/run python deploy/prove.py --only ID`
+runs one. **open** means: not shown, or not seen on this machine yet.
 
 """
 
