@@ -60,9 +60,10 @@ def main() -> None:
 
 
 def _fail(error: TradecoreError) -> None:
+    message = error.message.rstrip()
     if "--json" in sys.argv:
-        typer.echo(json.dumps({"error": type(error).__name__, "message": error.message, "next_step": error.next_step}))
-    typer.echo(f"error: {error.message}", err=True)
+        typer.echo(json.dumps({"error": type(error).__name__, "message": message, "next_step": error.next_step}))
+    typer.echo(f"error: {message}", err=True)
     if error.next_step:
         typer.echo(f"  next: {error.next_step}", err=True)
     raise SystemExit(EXIT_ERROR)

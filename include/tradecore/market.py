@@ -53,15 +53,22 @@ class Rule:
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
-    """Return the enabled strategies in configured order.
+    """Return the enabled strategies in configured order; one whose file is broken raises when it is asked to score.
 
-    Raises ConfigError for an unknown strategy or parameters that it does not take, StrategyError for a broken file.
+    Raises ConfigError for an unknown strategy or parameters that it does not take.
     """
     own, found = settings.home / "include" / "strategies", []
-    trading = settings.checked(strategy_params=lambda kind: strategies.load(kind, own).params_model).trading
+
+    def load(kind: str) -> strategies.Strategy:
+        try:
+            return strategies.load(kind, own)
+        except StrategyError as error:  # its failure, and not that of the others
+            return strategies.broken(kind, error)
+
+    trading = settings.checked(strategy_params=lambda kind: load(kind).params_model).trading
     for name in trading.enabled():
         config = trading.strategies[name]
-        rule = strategies.load(config.kind, own)
+        rule = load(config.kind)
         params = rule.params_model(**config.params)
         try:
             lookback = rule.lookback(params)

@@ -284,6 +284,7 @@ def run_bar(ctx: Context, say: Callable[[str, Result], None] = lambda stage, res
         say(stage, done[stage])
         return done[stage]
 
+    market.rules(ctx.settings)  # a parameter that cannot be is refused before anything is fetched
     if not turn(ctx):
         require_turn(ctx)  # nobody waits here as the DAG does
     run("ingest", lambda: ingest(ctx))

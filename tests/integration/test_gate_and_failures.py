@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from project_home import OWN, Project, make, open_for_trading, rows
 
+from tradecore import strategies
 from tradecore.errors import StrategyError
 
 pytestmark = pytest.mark.db
@@ -185,6 +186,31 @@ def test_failed_strategy_holds_and_the_others_trade(tmp_path, database_url, conn
     assert allocated(conn, OWN) == mine, "the others' fills are not the failed one's"
     assert len(alerts(conn, "strategy")) == 2, "an alert a session: it still fails"
     project.model.write_text("-1.0\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def own_momentum(:\n", "SyntaxError"),
+        ("import tradecore_of_tomorrow\n", "No module named 'tradecore_of_tomorrow'"),
+        ("1 / 0\n", "ZeroDivisionError"),
+        ("x = 1\n", "defines no function 'own_momentum'"),
+    ],
+)
+def test_strategy_whose_file_is_broken_fails_alone_too(tmp_path, database_url, conn, text: str, said: str):
+    project, (day, *_) = start(tmp_path, database_url, conn)
+    file = project.home / "include" / "strategies" / f"{OWN}.py"
+    file.write_text(text)
+    strategies.REGISTRY.pop(OWN)  # as the next process will find it
+    (done,) = project.trade(conn, day)
+    assert said in done[f"signal {OWN}"]["failed"]
+    assert done["settle"]["fills"] == 3
+    assert done["submit"]["sent"] >= 1, "the other one trades"
+    ((_, stage, title, body, next_step),) = alerts(conn, "strategy")
+    assert (stage, title) == ("signal", f"Strategy {OWN} failed")
+    assert next_step in ("correct the file", f"name the function {OWN} and decorate it")
+    assert str(file) in body
+    assert said in body
 
 
 def test_failed_strategy_that_says_flatten_is_sold(tmp_path, database_url, conn):

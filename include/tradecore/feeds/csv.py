@@ -292,7 +292,11 @@ def _read(path: Path, required: Sequence[str], *, may_be_bare: bool = False) -> 
     split = text.replace("\x00", "\\x00").split("\n")
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(split, start=1) if line.strip()]
     if not lines:
-        raise MalformedData(f"{path.name} is empty.", next_step="Restore the file, or remove it.", path=str(path))
+        raise MalformedData(
+            f"{path.name} is empty: a file of the feed has a header and a line per bar.",
+            next_step=f"Restore {path}; a symbol that has no file any more has to leave universe.members.",
+            path=str(path),
+        )
     header = [name.strip() for name in lines[0][1].split(",")]
     for column in required:
         if header.count(column) != 1:
@@ -306,7 +310,7 @@ def _read(path: Path, required: Sequence[str], *, may_be_bare: bool = False) -> 
     if len(lines) == 1 and not may_be_bare:
         raise MalformedData(
             f"{path.name} holds a header and no bar.",
-            next_step="Restore the file, or remove it.",
+            next_step=f"Restore {path}; a symbol that has no file any more has to leave universe.members.",
             path=str(path),
         )
     return _File(path=path, columns={name: i for i, name in enumerate(header)}, lines=lines[1:])

@@ -24,11 +24,19 @@ def connect(url: str, *, timeout_s: int = 10) -> psycopg.Connection:
     except psycopg.OperationalError as error:
         where = psycopg.conninfo.conninfo_to_dict(plain)
         place = f"{where.get('host', 'localhost')}:{where.get('port', 5432)}/{where.get('dbname', '')}"
+        said = str(error).strip().splitlines()[0].removeprefix("connection failed: ")
         raise NoDatabase(
-            f"no connection to PostgreSQL at {place}: {str(error).strip().splitlines()[0]}.",
-            next_step="start it (`make up` starts the embedded one) or correct DATABASE_URL in .env",
-            place=place,
+            f"no connection to PostgreSQL at {place}: {said}.", next_step=_next_step(said), place=place
         ) from error
+
+
+def _next_step(said: str) -> str:
+    """Return what helps against the server's answer to a refused connection."""
+    if "password authentication failed" in said or ("role" in said and "does not exist" in said):
+        return "correct user and password: DATABASE_URL, or DB_USER and DB_PASSWORD, in .env"
+    if "does not exist" in said:
+        return "create that database (createdb), or correct DATABASE_URL or DB_NAME in .env"
+    return "start it (`make up` starts the embedded one), or correct DATABASE_URL or DB_HOST and DB_PORT in .env"
 
 
 def prepare(conn: psycopg.Connection) -> psycopg.Connection:

@@ -95,9 +95,11 @@ def load(kind: str, own_folder: Path | None = None) -> Strategy:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
+    except Exception as error:  # the boundary to the owner's code, which may raise anything
         raise StrategyError(
-            f"{path}: {type(error).__name__}: {error}", next_step="correct the file", strategy=kind
+            f"strategy {kind} cannot be loaded: {path}: {type(error).__name__}: {error}.",
+            next_step="correct the file",
+            strategy=kind,
         ) from error
     if kind not in REGISTRY:
         raise StrategyError(
@@ -106,6 +108,16 @@ def load(kind: str, own_folder: Path | None = None) -> Strategy:
             strategy=kind,
         )
     return REGISTRY[kind]
+
+
+def broken(kind: str, error: StrategyError) -> Strategy:
+    """Return a strategy in the place of one that cannot be loaded: it takes any parameters, and scoring raises."""
+
+    def score(_window: Window, **_params: Any) -> Floats:
+        raise error
+
+    model = create_model(f"{kind}_params", __config__=ConfigDict(extra="allow", frozen=True))
+    return Strategy(name=kind, score=score, params_model=model, lookback=lambda _p: 1)
 
 
 def canonical(scores: Floats) -> Floats:
