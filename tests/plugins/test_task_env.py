@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from tradecore.errors import AuthFailed, NoDataYet
+from tradecore.errors import AuthFailed, NoDataYet, SessionError
 from tradecore_ui import task_env
 
 MIDNIGHT = datetime(2004, 11, 3, tzinfo=UTC)
@@ -46,6 +46,15 @@ def test_a_callback_without_a_run_has_no_session_and_no_book():
 @pytest.mark.parametrize("task_id, stage", [("signal.run", "signal"), ("close.outcome", "close")])
 def test_the_stage_is_the_task_group(task_id, stage):
     assert task_env.stage_of(task_id) == stage
+
+
+def test_a_backfill_takes_its_sessions_from_its_dates_alone():
+    form = context(session="2005-02-28", run_type="backfill")
+    with pytest.raises(SessionError, match="its form says session 2005-02-28 for all of them") as caught:
+        task_env._session(form, None, None)
+    assert caught.value.retryable is False
+    assert task_env._session(context(run_type="backfill"), None, None) == date(2004, 11, 3)
+    assert task_env._session(context(session="2005-02-28", run_type="manual"), None, None) == date(2005, 2, 28)
 
 
 @pytest.mark.parametrize(
