@@ -62,11 +62,15 @@ class CsvOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """One file: header -> column, and its lines with their numbers (blank ones left out)."""
+    """One file: header -> column, its lines with their numbers (blank ones left out), the symbol of all of them.
+
+    own is empty where each line has its own symbol.
+    """
 
     path: Path
     columns: dict[str, int]
     lines: list[tuple[int, str]]
+    own: str
 
     def field(self, line: str, column: str) -> str:
         """Return one field of a line, '' where the line is too short."""
@@ -75,7 +79,17 @@ class _File:
         return fields[index].strip() if index < len(fields) else ""
 
     def symbol(self, line: str) -> str:
-        return self.field(line, "symbol") if "symbol" in self.columns else self.path.stem
+        return self.own or self.field(line, "symbol")
+
+    def symbols(self) -> set[str]:
+        """Return the symbols of the lines."""
+        return {self.own} if self.own else {self.field(line, "symbol") for _, line in self.lines}
+
+    def dated(self) -> Iterator[tuple[int, str, date | None]]:
+        """Yield number, line and session_date (None: no date). A session reads every line of 500 files: be quick."""
+        if self.columns["session_date"] == 0:
+            return ((number, line, _date(line.partition(",")[0].strip())) for number, line in self.lines)
+        return ((number, line, _date(self.field(line, "session_date"))) for number, line in self.lines)
 
 
 class CsvFeed:
@@ -92,13 +106,14 @@ class CsvFeed:
 
     def last_session(self, symbols: Sequence[str]) -> date | None:
         """Return the newest label of any of the symbols' daily bars. Raises NoSuchSymbol, MalformedData."""
-        ends = [
+        wanted = frozenset(symbols)
+        ends = (
             day
             for file in self._files(symbols, DAILY)
-            for _, line in file.lines
-            if (day := _date(file.field(line, "session_date"))) is not None and file.symbol(line) in symbols
-        ]
-        return max(ends) if ends else None
+            for _, line, day in file.dated()
+            if day is not None and file.symbol(line) in wanted
+        )
+        return max(ends, default=None)
 
     def bars(
         self,
@@ -115,7 +130,7 @@ class CsvFeed:
         """
         files = self._files(symbols, timeframe)
         ends = {
-            day.isoformat(): (day, tuple(to_ns(end) for end in calendar.bar_ends(day, timeframe)))
+            day: tuple(to_ns(end) for end in calendar.bar_ends(day, timeframe))
             for day in calendar.sessions_in_range(first_session, last_session)
         }
         window = _Window(calendar, timeframe, first_session, last_session, ends)
@@ -143,11 +158,11 @@ class CsvFeed:
         path = self._folder / ACTIONS_FILE
         if not path.is_file():
             return ()
-        file = _read(path, ACTION_COLUMNS, may_be_bare=True)
+        file, wanted = _read(path, ACTION_COLUMNS, may_be_bare=True), frozenset(symbols)
         found = [
             action
             for number, line in file.lines
-            if (action := self._action(file, number, line)).symbol in symbols
+            if (action := self._action(file, number, line)).symbol in wanted
             and first_session <= action.ex_date <= last_session
         ]
         return tuple(sorted(found, key=lambda action: (action.symbol, action.ex_date, action.kind)))
@@ -190,12 +205,12 @@ class CsvFeed:
                 known.setdefault(path.stem, path)
                 continue
             files[path] = _read(path, (*keys, *PRICE_COLUMNS))
-            for _, line in files[path].lines:
-                known.setdefault(files[path].symbol(line), path)
+            for symbol in files[path].symbols():
+                known.setdefault(symbol, path)
         for symbol in symbols:
             if symbol not in known or len(symbol) > MAX_SYMBOL_CHARS:
                 raise self._no_such_symbol(symbol, sorted(known), timeframe)
-        return [file for file in files.values() if any(file.symbol(line) in symbols for _, line in file.lines)]
+        return [file for file in files.values() if not file.symbols().isdisjoint(symbols)]
 
     def _no_such_symbol(self, symbol: str, known: list[str], timeframe: str) -> NoSuchSymbol:
         close = difflib.get_close_matches(symbol.upper(), known, n=1, cutoff=0.4)
@@ -212,13 +227,13 @@ class CsvFeed:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """The sessions asked for: label -> (date, the ends of its bars in ns)."""
+    """The sessions asked for, each with the ends of its bars in ns."""
 
     calendar: Calendar
     timeframe: str
     first: date
     last: date
-    ends: dict[str, tuple[date, tuple[int, ...]]]
+    ends: dict[date, tuple[int, ...]]
 
 
 class _Reader:
@@ -233,16 +248,17 @@ class _Reader:
 
     def records(self) -> Iterator[RowTuple]:
         """Yield the bars within the window; fills `rejects` and `newest`."""
-        placed = next((day for _, line in self._file.lines if (day := self._day(line)) is not None), None)
-        for number, line in self._file.lines:
-            symbol = self._file.symbol(line)
+        own, first, last = self._file.own, self._window.first, self._window.last
+        placed = next((day for _, _, day in self._file.dated() if day is not None), None)
+        for number, line, day in self._file.dated():
+            symbol = own or self._file.symbol(line)
             if symbol not in self._symbols:
                 continue
-            day = self._day(line)
             if day is not None:
                 placed = day
-                self.newest = day if self.newest is None else max(self.newest, day)
-            if placed is None or not self._window.first <= placed <= self._window.last:
+                if self.newest is None or day > self.newest:
+                    self.newest = day
+            if placed is None or placed < first or placed > last:
                 continue
             try:
                 if day is None:
@@ -253,29 +269,26 @@ class _Reader:
                     Reject(symbol=symbol, line_no=number, raw=line, reason=str(error), session_date=placed)
                 )
 
-    def _day(self, line: str) -> date | None:
-        return _date(self._file.field(line, "session_date"))
-
     def _record(self, symbol: str, day: date, line: str) -> RowTuple:
         """Return the bar of a line. Raises ValueError saying why the line is none."""
         columns = self._file.columns
         fields = line.split(",")
         if len(fields) != len(columns):
             raise ValueError(f"the line has {len(fields)} fields, its header {len(columns)}")
-        known = self._window.ends.get(day.isoformat())
-        if known is None:
+        ends = self._window.ends.get(day)
+        if ends is None:
             calendar = self._window.calendar
             near = f"{calendar.previous_session(day)} and {calendar.next_session(day)}"
             raise ValueError(f"{day} ({day:%A}) is not a session of {calendar.name}; nearest sessions: {near}")
-        end_ns = known[1][-1]
+        end_ns = ends[-1]
         if self._window.timeframe != DAILY:
             end_ns = _instant_ns(fields[columns["bar_end_at"]].strip())
-            if end_ns not in known[1]:
+            if end_ns not in ends:
                 raise ValueError(
                     f"{fields[columns['bar_end_at']]} is the end of no {self._window.timeframe} bar of {day}"
                 )
-        values = [_number(column, fields[columns[column]]) for column in PRICE_COLUMNS]
-        return (symbol, day, end_ns, values[0], values[1], values[2], values[3], values[4])
+        opened, high, low, close, volume = _numbers([fields[columns[column]] for column in PRICE_COLUMNS])
+        return (symbol, day, end_ns, opened, high, low, close, volume)
 
 
 def _read(path: Path, required: Sequence[str], *, may_be_bare: bool = False) -> _File:
@@ -313,7 +326,8 @@ def _read(path: Path, required: Sequence[str], *, may_be_bare: bool = False) -> 
             next_step=f"Restore {path}; a symbol that has no file any more has to leave universe.members.",
             path=str(path),
         )
-    return _File(path=path, columns={name: i for i, name in enumerate(header)}, lines=lines[1:])
+    columns = {name: i for i, name in enumerate(header)}
+    return _File(path=path, columns=columns, lines=lines[1:], own="" if "symbol" in columns else path.stem)
 
 
 def _has_symbol_column(path: Path) -> bool:
@@ -334,6 +348,16 @@ def _instant_ns(text: str) -> int:
     if at.tzinfo is None:
         raise ValueError(f"bar_end_at {text} has no UTC offset")
     return to_ns(at)
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    """Return the values of PRICE_COLUMNS. Raises ValueError naming the column that is no number."""
+    try:
+        if "_" not in "".join(texts):
+            return [float(text) for text in texts]
+    except ValueError:  # one is empty, or no number
+        pass
+    return [_number(column, text) for column, text in zip(PRICE_COLUMNS, texts, strict=True)]
 
 
 def _number(column: str, text: str) -> float:
