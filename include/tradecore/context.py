@@ -302,6 +302,26 @@ def require_turn(ctx: Context) -> None:
     )
 
 
+def alert_missed_action(ctx: Context, symbol: str, ex_date: date, kind: str) -> None:
+    """Tell a person, once, of a split or dividend that came after its bar had settled: the past is not rewritten."""
+    operations.raise_alert(
+        ctx.settings,
+        ctx.conn,
+        severity="error",
+        kind="missed_action",
+        stage="ingest",
+        title=f"A {kind} of {symbol} became known too late",
+        body=f"It went ex on {ex_date}; book {ctx.book} held {symbol}, and had settled that session without it. "
+        "Adjusted prices are right from now on; quantity and cash of the book stay as they are.",
+        next_step=f"see what it should be: run the sessions from {ex_date} in a book of another name (replay_day)",
+        now=ctx.now,
+        book=ctx.book,
+        session_date=ctx.session_date,
+        dedup_key=f"missed_action:{ctx.book}:{symbol}:{ex_date}:{kind}",
+        link=ctx.link,
+    )
+
+
 def deliver_quietly(ctx: Context) -> None:
     """Try to deliver what is in the outbox; what fails stays there and is retried by `watch`."""
     ctx.conn.commit()

@@ -26,6 +26,7 @@ from tradecore import decision, ingestion, market, provenance, reporting
 from tradecore.context import (
     SETTLED,
     Context,
+    alert_missed_action,
     book_calendar,
     context,
     contexts,
@@ -55,9 +56,17 @@ def ingest(ctx: Context) -> Result:
     for _ in range(ctx.settings.trading.data.restate_sessions):
         first = ctx.calendar.previous_session(first)
     until = ctx.calendar.next_session(ctx.session_date)
-    return ingestion.ingest_range(
+    result = ingestion.ingest_range(
         ctx.settings, ctx.conn, ctx.calendar, first=first, last=ctx.session_date, actions_until=until, now=ctx.now
     )
+    missed = ctx.conn.execute(
+        books.SQL["missed_actions"],
+        {"book": ctx.book, "source": ctx.record.source, "first": first, "last": ctx.session_date},
+    ).fetchall()
+    for symbol, ex_date, kind in missed:
+        alert_missed_action(ctx, symbol, ex_date, kind)
+    deliver_quietly(ctx)
+    return result
 
 
 def validate(ctx: Context) -> Result:

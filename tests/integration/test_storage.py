@@ -377,8 +377,36 @@ def test_late_corporate_action_changes_later_factors_only(project, conn, way: st
                  " USING (instrument_id) WHERE symbol = 'IBM' AND ex_date = %s ORDER BY 2", ex_date)  # fmt: skip
     assert [r[0] for r in known] == [1_500_000, 500_000], "the first one stays, too"
     assert known[1][1:] == (LATER + timedelta(hours=1), False)
-    now_decided = until(conn, days[2])
-    assert now_decided == before
+    assert until(conn, days[2]) == before
+
+
+def test_split_that_a_holder_learns_of_too_late_is_told_once(project, conn):
+    """The bars halve, unexplained; the split comes a session later: prices and factors get right, the book cannot."""
+    *_, second, third, fourth = project.sessions(7)
+    project.trade(conn, *project.sessions(4))
+    held = "SELECT qty_e6 FROM book_positions JOIN instrument_symbols USING (instrument_id) WHERE symbol = 'MSFT'" \
+           " ORDER BY bar_end_at DESC LIMIT 1"  # fmt: skip
+    ((qty,),) = rows(conn, held)
+    assert qty > 0, "not exercised: MSFT is not held"
+    for line in [line for line in project.lines("MSFT") if str(second) <= line < "a"]:
+        head, *prices, volume, rest = line.split(",")
+        halved = ",".join([head, *(f"{float(x) / 2:.2f}" for x in prices), volume, rest])
+        project.change("MSFT", date.fromisoformat(head), lambda line, halved=halved: halved)
+    project.trade(conn, second, now=LATER)
+    told = "SELECT title, session_date, body FROM alerts WHERE kind = 'missed_action'"
+    assert rows(conn, told) == []
+    jumps = "SELECT count(*) FROM quarantined_bars WHERE symbol = 'MSFT' AND expectation LIKE %s"
+    assert rows(conn, jumps, "%jump_frac") == [(1,)]
+    with (project.prices / "corporate_actions.csv").open("a") as file:
+        file.write(f"MSFT,{second},split,2,1,,\n")
+    project.trade(conn, third, now=LATER + timedelta(hours=1))
+    project.trade(conn, fourth, now=LATER + timedelta(hours=2))
+    ((title, session, body),) = rows(conn, told)
+    assert (title, session) == ("A split of MSFT became known too late", third)
+    assert f"It went ex on {second}" in body
+    bar = "SELECT count(*) FROM bars JOIN instrument_symbols USING (instrument_id) WHERE symbol = 'MSFT'" \
+          " AND session_date >= %s AND adj_factor > 1.9"  # fmt: skip
+    assert rows(conn, bar, second) == [(3,)], "explained now, selected, and adjusted"
 
 
 def ctx_at(project: Project, conn: psycopg.Connection, day: date, now: datetime) -> pipeline.Context:

@@ -47,6 +47,23 @@ UNION SELECT instrument_id FROM book_receivables WHERE book = %(book)s AND bar_e
 UNION SELECT instrument_id FROM book_working_orders WHERE book = %(book)s AND bar_end_at = %(bar_end)s
 UNION SELECT instrument_id FROM intents WHERE book = %(book)s AND bar_end_at = %(bar_end)s
 
+-- name: missed_actions
+-- Actions that went ex on a bar that has settled, for a holder, and that the book knows nothing of: learned too late.
+SELECT DISTINCT s.symbol, a.ex_date, a.kind
+FROM corporate_actions a
+JOIN LATERAL (SELECT symbol FROM instrument_symbols s WHERE s.instrument_id = a.instrument_id
+              ORDER BY valid_from DESC LIMIT 1) s ON true
+JOIN LATERAL (SELECT bar_end_at FROM book_states b WHERE b.book = %(book)s AND b.session_date >= a.ex_date
+              ORDER BY bar_end_at LIMIT 1) ex ON true
+JOIN LATERAL (SELECT bar_end_at FROM book_states b WHERE b.book = %(book)s AND b.bar_end_at < ex.bar_end_at
+              ORDER BY bar_end_at DESC LIMIT 1) before ON true
+JOIN book_positions p ON p.book = %(book)s AND p.bar_end_at = before.bar_end_at
+                     AND p.instrument_id = a.instrument_id AND p.qty_e6 <> 0
+WHERE a.source = %(source)s AND a.ex_date >= %(first)s AND a.ex_date <= %(last)s
+  AND NOT EXISTS (SELECT 1 FROM book_events e WHERE e.book = %(book)s AND e.bar_end_at = ex.bar_end_at
+                  AND e.instrument_id = a.instrument_id AND e.kind LIKE a.kind || '%%')
+ORDER BY a.ex_date, s.symbol, a.kind
+
 -- name: lots
 SELECT instrument_id, lot_no, qty_e6, cost_e4, opened_ns FROM book_lots WHERE book = %s AND bar_end_at = %s
 ORDER BY instrument_id, lot_no
