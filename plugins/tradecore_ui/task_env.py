@@ -111,6 +111,8 @@ def task_shell() -> Iterator[tuple[Context, Settings, psycopg.Connection[Any], d
             finally:
                 failure_alerts.deliver(settings, conn)
     except TradecoreError as error:
+        log.error("%s", error.message)  # lines of their own: Airflow's page cuts the long one above the traceback
+        log.error("Next: %s", error.next_step or "see the traceback")
         if error.retryable:
             raise
         raise AirflowFailException(str(error)) from error
@@ -229,8 +231,9 @@ class TurnSensor(BaseSensorOperator):
             if in_front == 0 and context["dag_run"].run_type == "manual":
                 try:
                     require_turn(bar)
-                except OutOfOrder as error:  # waiting helps elsewhere, not here
-                    raise AirflowFailException(str(error)) from error
+                except OutOfOrder as error:
+                    error.retryable = False  # waiting helps elsewhere, not here
+                    raise
             log.info("Not yet: the session before %s is not closed; %s in front at work", bar.session_date, in_front)
             self.poke_interval = LOOK_AGAIN_S * min(max(in_front, 1), 10)
             return False

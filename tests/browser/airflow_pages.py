@@ -142,6 +142,7 @@ class Airflow:
         self.page.wait_for_url(f"**/tasks/{task_id}**")
         said = self.page.locator("[data-testid^=summary-]").filter(has_text="Exception: ").first
         expect(said).to_be_visible()
+        expect(self.page.get_by_text("ERROR - Next: ")).to_be_visible()  # a line of its own, not cut off
         self.shot(f"log_{task_id}")
         return said.inner_text()
 
