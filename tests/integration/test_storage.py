@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from project_home import FIRST, HISTORY, NOW, SYMBOLS, Project, make, open_for_trading, rows
+from project_home import FIRST, HISTORY, NOW, SAMPLE, SYMBOLS, Project, make, open_for_trading, rows
 from psycopg import sql
 
 from table_checksums import changed_tables, table_checksums
@@ -132,7 +132,15 @@ def hypertables(conn: psycopg.Connection) -> set[str]:
 
 
 def traded(project: Project, conn: psycopg.Connection) -> dict[str, str]:
-    """Trade three sessions, one with a restated bar, and return what all tables hold but the names of migrations."""
+    """Trade three sessions, one with a restated bar, and return what all tables hold but the names of migrations.
+
+    Before them comes a week of another year, so that what is read lies in several chunks.
+    """
+    for symbol in ("AAPL", "IBM", "MSFT"):
+        head, *lines = project.lines(symbol)
+        week = [line for line in (SAMPLE / f"{symbol}.csv").read_text().splitlines() if line[:9] == "2003-06-0"]
+        (project.prices / f"{symbol}.csv").write_text("\n".join([head, *week, *lines]) + "\n")
+    pipeline.load_history(project.settings(), conn, first=date(2003, 6, 2), last=date(2003, 6, 9), now=NOW)
     open_for_trading(project, conn)
     days = project.sessions(3)
     project.trade(conn, *days[:2])
