@@ -264,7 +264,8 @@ def test_task_killed_by_sigkill_is_heard(live: LiveStack) -> None:
         pid = live.query("SELECT pid FROM task_instance WHERE run_id = %s AND task_id = 'settle.run'", run)[0][0]
         os.kill(pid, signal.SIGKILL)
         blocker.rollback()
-    seconds, texts = live.heard_within(ALERT_S, "settle was killed at try 1")
+    # From Airflow's callback, or from the next try if that is sooner: one alert in either case.
+    seconds, texts = live.heard_within(ALERT_S, "2004-12-14: settle", "try 1 and is tried again", "killed by a signal")
     note(f"alert of a task killed by SIGKILL {seconds:.0f} s after the kill")
     for text in texts.values():
         for part in ("2004-12-14", "settle", "Next: Look at the log and the machine's memory", "tasks/settle.run"):
@@ -290,7 +291,7 @@ def test_undeliverable_alert_is_retried_and_status_says_so(live: LiveStack) -> N
     def status() -> Any:
         return live.stack.run("python", "-m", "tradecore", "status", "--json")
 
-    live.slack.answer_next(503, "down for a minute", times=3)
+    live.slack.answer_next(503, "down for a minute", times=2)
     live.trigger("replay_day", session="2004-12-28", book="replay:filled")
     said = "replay_day of session 2004-12-28: turn failed"
     wait_until(lambda: "email" in live.arrivals(said), ALERT_S, "the mail")
@@ -298,8 +299,8 @@ def test_undeliverable_alert_is_retried_and_status_says_so(live: LiveStack) -> N
     assert unwell.returncode != 0
     assert any("slack" in failure for failure in as_json(unwell)["undelivered"])
     seconds, _ = live.heard_within(400, said)
-    wait_until(lambda: as_json(status())["undelivered"] == [], 60, "status to be well again")
-    note(f"an alert refused three times was delivered {seconds:.0f} s after its mail")
+    wait_until(lambda: status().returncode == 0, 60, "status to be well again")
+    note(f"an alert that Slack refused twice was delivered {seconds:.0f} s after its mail")
 
 
 def test_zz_dead_parts_are_noticed(live: LiveStack) -> None:
