@@ -46,7 +46,7 @@ class SessionTimetable(Timetable):
         self.run_delay = timedelta(minutes=run_delay_minutes)
         self.last_session = last_session
         self.automatic = automatic
-        when = f"{calendar} sessions, {run_delay_minutes} min after the close"
+        when = f"{self._name} sessions, {run_delay_minutes} min after the close"
         self.description = when if automatic else f"{when}; backfills only"
 
     @classmethod
@@ -62,7 +62,11 @@ class SessionTimetable(Timetable):
     @property
     def summary(self) -> str:
         """The short form in Airflow's list of DAGs."""
-        return self.description if self.automatic else f"{self.calendar} sessions, by backfill"
+        return self.description if self.automatic else f"{self._name} sessions, by backfill"
+
+    @property
+    def _name(self) -> str:
+        return self.calendar.rpartition("/")[2].removesuffix(".csv")
 
     def serialize(self) -> dict[str, Any]:
         """Return what `deserialize` needs, as JSON."""
