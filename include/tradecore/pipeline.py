@@ -41,6 +41,7 @@ from tradecore.model import HALTED, STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
 from tradecore.storage import books
+from tradecore.storage.connection import book_lock
 
 Result = dict[str, object]
 
@@ -152,23 +153,23 @@ def signal(ctx: Context, name: str) -> Result:
 
 def risk(ctx: Context) -> Result:
     """Combine, size and limit: targets for the next bar. No decision where the gate is closed."""
-    if ctx.status() == "closed":
-        ctx.conn.rollback()
-        return {"already": True}
-    is_open, reason = decision.gate(ctx)
-    result: Result = decision.decide(ctx) if is_open else {"decision": "none", "reason": f"gate closed: {reason}"}
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        if ctx.status() == "closed":
+            return {"already": True}
+        is_open, reason = decision.gate(ctx)
+        result: Result = decision.decide(ctx) if is_open else {"decision": "none", "reason": f"gate closed: {reason}"}
     deliver_quietly(ctx)
     return result
 
 
 def plan(ctx: Context) -> Result:
     """Write the order sheet of the newest decision."""
-    if ctx.status() == "closed":
-        ctx.conn.rollback()
-        return {"already": True}
-    result = decision.make_sheet(ctx)
-    if decision.newest(ctx) is not None:
-        ctx.set_status("decided")
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        if ctx.status() == "closed":
+            return {"already": True}
+        result = decision.make_sheet(ctx)
+        if decision.newest(ctx) is not None:
+            ctx.set_status("decided")
     ctx.conn.commit()
     return result
 
@@ -180,7 +181,9 @@ def report(ctx: Context) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{ctx.session_date}" if len(_session_bars(ctx)) == 1 else f"{ctx.bar_end_at:%Y-%m-%dT%H%M}"
     path = folder / f"{stamp}.html"
-    path.write_text(html, encoding="utf-8")
+    fresh = path.with_suffix(".new")
+    fresh.write_text(html, encoding="utf-8")
+    fresh.replace(path)  # whole or not at all, also when two write it
     where = str(path.relative_to(ctx.settings.local_dir))
     ctx.conn.execute(decision.SQL["add_report"], (*ctx.key, ctx.session_date, where, provenance.hash_of(html)))
     ctx.conn.commit()
@@ -211,44 +214,46 @@ def approve(ctx: Context) -> Result:
 def submit(ctx: Context) -> Result:
     """Send the approved sheet, each order once: SUBMITTING is committed before the venue is asked.
 
-    The simulated venue acknowledges until the next bar has settled; a window that passed sends nothing.
+    The simulated venue acknowledges until the next bar has settled; a window that passed sends nothing. The book's lock
+    keeps settle, a halt and another submit out; between the two commits they may come, so all is looked at again.
     """
-    if ctx.status() == "closed":
-        ctx.conn.rollback()
-        return {"already": True}
-    last = decision.newest(ctx)
-    if last is None or last[2] is None:
-        ctx.conn.rollback()
-        return {"sent": 0, "reason": "no decision"}
-    planned = ctx.conn.execute(books.SQL["planned"], ctx.key).fetchall()
-    refusal = _refusal(ctx, last[0], last[2])
-    waiting = [p[0] for p in planned if p[11] in ("PLANNED", "APPROVED", "SUBMITTING")]
-    if refusal:
-        books.add_order_events(ctx.conn, waiting, "NOT_SENT", bar_end=ctx.bar_end_at, now=ctx.now, detail=refusal)
-        ctx.set_status("closed", f"not sent: {refusal}")
-        if waiting:
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        if ctx.status() == "closed":
+            return {"already": True}
+        last = decision.newest(ctx)
+        if last is None or last[2] is None:
+            return {"sent": 0, "reason": "no decision"}
+        refusal, waiting = _refusal(ctx, last[0], last[2]), _waiting(ctx)
+        if not refusal:
+            fresh = [order_id for order_id, status in waiting if status != "SUBMITTING"]
+            books.add_order_events(ctx.conn, fresh, "SUBMITTING", bar_end=ctx.bar_end_at, now=ctx.now)
+    ctx.conn.commit()
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        if ctx.status() == "closed":
+            return {"already": True}
+        refusal = refusal or _refusal(ctx, last[0], last[2])
+        ids = [order_id for order_id, _ in _waiting(ctx)]
+        status, detail = ("NOT_SENT", refusal) if refusal else ("ACKED", "simulated")
+        books.add_order_events(ctx.conn, ids, status, bar_end=ctx.bar_end_at, now=ctx.now, detail=detail)
+        total = len(ctx.conn.execute(books.SQL["planned"], ctx.key).fetchall())
+        ctx.set_status("closed", f"not sent: {refusal}" if refusal else f"{total} orders")
+        if refusal and ids:
             ctx.alert(
                 kind="not_sent",
                 severity="warning",
                 stage="submit",
-                title=f"{len(waiting)} orders were not sent",
+                title=f"{len(ids)} orders were not sent",
                 body=refusal,
                 next_step="see the report",
             )
-        deliver_quietly(ctx)
-        return {"sent": 0, "reason": refusal}
-    books.add_order_events(
-        ctx.conn,
-        [p[0] for p in planned if p[11] in ("PLANNED", "APPROVED")],
-        "SUBMITTING",
-        bar_end=ctx.bar_end_at,
-        now=ctx.now,
-    )
-    ctx.conn.commit()
-    books.add_order_events(ctx.conn, waiting, "ACKED", bar_end=ctx.bar_end_at, now=ctx.now, detail="simulated")
-    ctx.set_status("closed", f"{len(planned)} orders")
-    ctx.conn.commit()
-    return {"sent": len(waiting)}
+    deliver_quietly(ctx)
+    return {"sent": 0, "reason": refusal} if refusal else {"sent": len(ids)}
+
+
+def _waiting(ctx: Context) -> list[tuple[str, str]]:
+    """Return (client order id, status) of the newest sheet's orders that the venue has not answered."""
+    planned = ctx.conn.execute(books.SQL["planned"], ctx.key).fetchall()
+    return [(p[0], p[11]) for p in planned if p[11] in ("PLANNED", "APPROVED", "SUBMITTING")]
 
 
 def _refusal(ctx: Context, version: int, sheet: str) -> str:
@@ -269,10 +274,11 @@ def _refusal(ctx: Context, version: int, sheet: str) -> str:
 
 def close(ctx: Context, failed: Sequence[str] = ()) -> Result:
     """Close the bar so that the next one may move the book: 'settled, no decision' where nothing was decided."""
-    status = ctx.status()
-    if status == "settled" or (status == "decided" and failed):
-        outcome = "settled, no decision" + (f": {', '.join(failed)} failed" if failed else "")
-        ctx.set_status("closed", outcome)
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        status = ctx.status()
+        if status == "settled" or (status == "decided" and failed):
+            outcome = "settled, no decision" + (f": {', '.join(failed)} failed" if failed else "")
+            ctx.set_status("closed", outcome)
     ctx.conn.commit()
     row = ctx.conn.execute(books.SQL["run"], ctx.key).fetchone()
     reported = ctx.conn.execute(decision.SQL["report"], ctx.key).fetchone()
@@ -335,23 +341,27 @@ def run_session(
 def change_state(
     settings: Settings, conn: psycopg.Connection, *, book: str, state: str, actor: str, reason: str, now: datetime
 ) -> Result:
-    """Record a person's HALTED, REDUCING or ACTIVE, in force from the next bar that settles; a halt stops sending."""
-    record = books.get(conn, book)
-    last = conn.execute(books.SQL["last_state"], (book,)).fetchone()
-    assert last is not None  # opening a book writes its first state
-    effective = book_calendar(settings).next_bar_end(last[0], record.timeframe)
-    before = conn.execute(books.SQL["state"], (book, last[0])).fetchone()
-    conn.execute(
-        books.SQL["add_person_state"],
-        {
-            "book": book,
-            "bar_end": effective,
-            "old": before[7] if before else 0,
-            "new": STATE_NAMES.index(state),
-            "actor": actor,
-            "reason": f"{now:%Y-%m-%d %H:%M}Z {reason}",
-        },
-    )
+    """Record a person's HALTED, REDUCING or ACTIVE, in force from the next bar that settles; a halt stops sending.
+
+    Under the book's lock: a bar that settles meanwhile would pass by a halt that was written for it.
+    """
+    with conn.transaction(), book_lock(conn, book):
+        record = books.get(conn, book)
+        last = conn.execute(books.SQL["last_state"], (book,)).fetchone()
+        assert last is not None  # opening a book writes its first state
+        effective = book_calendar(settings).next_bar_end(last[0], record.timeframe)
+        before = conn.execute(books.SQL["state"], (book, last[0])).fetchone()
+        conn.execute(
+            books.SQL["add_person_state"],
+            {
+                "book": book,
+                "bar_end": effective,
+                "old": before[7] if before else 0,
+                "new": STATE_NAMES.index(state),
+                "actor": actor,
+                "reason": f"{now:%Y-%m-%d %H:%M}Z {reason}",
+            },
+        )
     conn.commit()
     return {"book": book, "state": state, "effective": str(effective), "actor": actor, "reason": reason}
 

@@ -118,9 +118,13 @@ def load_bar(ctx: Context, axes: Axes) -> tuple[Market, Instruments]:
 
 
 def _expire_unsent(ctx: Context) -> None:
-    """Close the orders for this bar that never reached the venue: their window has passed."""
+    """Close the orders for this bar that never reached the venue: their window has passed.
+
+    A crash may leave SUBMITTING behind. The simulated venue has nothing that was not acknowledged; a real one is asked.
+    """
     planned = ctx.conn.execute(books.SQL["planned"], (ctx.book, ctx.previous_bar_end)).fetchall()
-    unsent = [p[0] for p in planned if p[11] in ("PLANNED", "APPROVED")]
+    before = ("PLANNED", "APPROVED", *(("SUBMITTING",) if ctx.record.kind == "simulated" else ()))
+    unsent = [p[0] for p in planned if p[11] in before]
     books.add_order_events(ctx.conn, unsent, "NOT_SENT", bar_end=ctx.bar_end_at, now=ctx.now, detail="window_passed")
 
 

@@ -22,8 +22,10 @@ VALUES (%(book)s, %(bar_end)s, %(session)s, 'started', %(now)s, %(now)s)
 ON CONFLICT (book, bar_end_at) DO NOTHING
 
 -- name: set_run
+-- Closed is final: a late process of a bar that was given up cannot open it again.
 UPDATE bar_runs SET status = %(status)s, outcome = %(outcome)s, changed_at = %(now)s
-WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND (status, outcome) IS DISTINCT FROM (%(status)s, %(outcome)s)
+WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND status <> 'closed'
+  AND (status, outcome) IS DISTINCT FROM (%(status)s, %(outcome)s)
 
 -- name: last_run
 SELECT bar_end_at, session_date, status, outcome FROM bar_runs
