@@ -103,5 +103,6 @@ QtyStep = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, le=1_000_000)
 Symbol = Annotated[str, BeforeValidator(symbol)]
 Timeframe = Annotated[str, BeforeValidator(_timeframe)]
 Name = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-BookName = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[a-z0-9][a-z0-9._:-]{0,62}$")]
+BOOK_NAME = r"^[a-z0-9][a-z0-9._:-]{0,62}$"
+BookName = Annotated[str, BeforeValidator(_text), Field(pattern=BOOK_NAME)]
 Calendar = Annotated[str, BeforeValidator(_calendar)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -9,6 +10,7 @@ from datetime import date, datetime, timedelta
 import psycopg
 
 from tradecore import operations
+from tradecore.config_values import BOOK_NAME
 from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder, SessionError
 from tradecore.feeds import open_feed
 from tradecore.feeds.base import Feed
@@ -185,7 +187,16 @@ def context(
 
 
 def open_book(settings: Settings, conn: psycopg.Connection, *, book: str, before: date, now: datetime) -> BookRecord:
-    """Open a book with the configured cash at the session before `before`; one that is open stays as it is."""
+    """Open a book with the configured cash at the session before `before`; one that is open stays as it is.
+
+    Raises BookError for a name that may not be one: reports are kept in a folder of the book's name.
+    """
+    if not re.fullmatch(BOOK_NAME, book):
+        raise BookError(
+            f"{book!r} cannot be the name of a book.",
+            next_step="start with a-z or 0-9; then also . _ : and -, up to 63 characters in all",
+            book=book,
+        )
     trading = settings.trading
     day = book_calendar(settings)
     inception = day.bar_ends(day.previous_session(before), trading.book.timeframe)[-1]
