@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from tradecore import strategies
 from tradecore.backtest import step
 from tradecore.bars import Panel, adjusted
+from tradecore.config_models import Member as ConfiguredMember
 from tradecore.errors import ConfigError, NotBuilt, StrategyError
 from tradecore.model import (
     H_DAY,
@@ -23,6 +24,7 @@ from tradecore.model import (
     H_LAST,
     H_NS,
     H_PERSON,
+    Bools,
     Capital,
     Floats,
     Instrument,
@@ -41,13 +43,15 @@ BARS_PER_YEAR = 252.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A configured strategy: its code, its validated parameters, its symbols and what its failure means."""
+    """A configured strategy: its code, its validated parameters, its symbols with their dates, and what its failure
+    means."""
 
     name: str
     strategy: strategies.Strategy
     params: BaseModel
     lookback_bars: int
     symbols: tuple[str, ...]
+    due: Mapping[str, tuple[int, int]]  # {symbol: (first day as a member, first day no more)}
     share: float
     on_failure: str
 
@@ -87,11 +91,17 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
                 params=params,
                 lookback_bars=lookback,
                 symbols=trading.strategy_symbols(name),
+                due={s: _due_days(trading.universe.members[s]) for s in trading.strategy_symbols(name)},
                 share=float(config.capital_share),
                 on_failure=config.on_failure,
             )
         )
     return tuple(found)
+
+
+def _due_days(member: ConfiguredMember) -> tuple[int, int]:
+    """Return the days from which and until which (exclusive) a name is a member."""
+    return to_day(member.due_from or date.min), to_day(member.member_to or date.max)
 
 
 def sync_members(conn: psycopg.Connection, settings: Settings, calendar: Calendar) -> tuple[Member, ...]:
@@ -230,7 +240,8 @@ def columns_of(rule: Rule, instruments: Sequence[Instrument]) -> list[int]:
 
 
 def score_now(rule: Rule, panel: Panel) -> Floats:
-    """Return a strategy's scores [n] at the last row of a panel that holds its lookback; NaN beside its symbols.
+    """Return a strategy's scores [n] at the last row of a panel that holds its lookback; NaN beside its symbols, and
+    for a name that is no member on that day: bulk loads bring bars from before and after.
 
     Raises StrategyError whatever the strategy's own code raised: it is the owner's, and may raise anything.
     """
@@ -247,7 +258,7 @@ def score_now(rule: Rule, panel: Panel) -> Floats:
             next_step=f"run `python -m tradecore signal SESSION --strategy {rule.name}` to see it",
             strategy=rule.name,
         ) from error
-    return out
+    return np.where(_is_due(rule, panel)[-1], out, np.nan)
 
 
 def score_history(rule: Rule, panel: Panel) -> Floats:
@@ -255,7 +266,13 @@ def score_history(rule: Rule, panel: Panel) -> Floats:
     index = columns_of(rule, panel.instruments)
     out = np.full(panel.traded.shape, np.nan)
     out[:, index] = strategies.score_panel(rule.strategy, rule.params, panel.columns(index))
-    return out
+    return np.where(_is_due(rule, panel), out, np.nan)
+
+
+def _is_due(rule: Rule, panel: Panel) -> Bools:
+    """Tell for each row and column [T, n] whether the name is one of the strategy's, and a member on that day."""
+    first, until = np.array([rule.due.get(i.symbol, (0, 0)) for i in panel.instruments], np.int64).reshape(-1, 2).T
+    return np.asarray((panel.day[:, None] >= first) & (panel.day[:, None] < until))
 
 
 def bars_per_year(calendar: Calendar, timeframe: str) -> float:
