@@ -1,6 +1,6 @@
 """Prepare what the containers need, once per start: `prepare.py check` refuses secrets that are not set and a
-configuration that is wrong; `prepare.py migrate` brings Airflow's tables and ours to this version and writes
-the logins.
+configuration that is wrong; `prepare.py migrate` brings Airflow's tables and ours to this version, writes the
+logins and compiles the kernels (the scheduler then loads them: a compiler's memory is not given back).
 
 Both can be run again at any time.
 """
@@ -29,7 +29,11 @@ SECRETS = (
 JWT_MIN_CHARS = 64
 FERNET_BYTES = 32
 CHECK = [[sys.executable, "-m", "tradecore.settings", "--check"]]
-MIGRATE = [["airflow", "db", "migrate"], [sys.executable, "-m", "tradecore", "db", "upgrade"]]
+MIGRATE = [
+    ["airflow", "db", "migrate"],
+    [sys.executable, "-m", "tradecore", "db", "upgrade"],
+    [sys.executable, "-m", "tradecore.warm"],
+]
 
 
 def problems(environment: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 The scheduler does this once before it forks its workers (deploy/airflow/airflow_local_settings.py), so that a
 task's first kernel call finds machine code. `python -m tradecore.warm` fills the cache on disk beforehand, in a
-process whose compiler memory goes with it; `make up` and the image's build run it.
+process whose compiler memory goes with it; `make up` and the containers' first step run it.
 
 It goes through the same functions as the stages and never names a kernel, so that a new one is warmed with its
 caller. A type that a stage uses and this does not shows in tests/system/test_kernel_start.py.
