@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SECONDS ?= 0
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb browser-test up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test browser-test up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,12 @@ test: ## all tests but the slow and the browser ones (PYTEST_ARGS="-k ledger -x"
 
 test-timescaledb: ## the tests that use a database, on TimescaleDB instead of plain PostgreSQL
 	@deploy/test.sh --timescaledb $(PYTEST_ARGS)
+
+parity: venv-dev ## stages = backtest = the Decimal day loop, on the sample and on random markets
+	@$(RUN) python -m pytest -q -s tests/integration/test_three_way_parity.py tests/integration/test_two_bars.py tests/property $(PYTEST_ARGS)
+
+kill-test: venv-dev ## 100 kills of stages around their commits (KILL_SEED=n has one run again)
+	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_killed_stages.py $(PYTEST_ARGS)
 
 browser-test: venv-dev ## Airflow's own pages in a real Chromium (Debian: apt install chromium), on a stack of its own
 	@$(RUN) --no-database python -m pytest -m browser tests/browser $(PYTEST_ARGS)
