@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -65,7 +66,8 @@ def clone(request: pytest.FixtureRequest) -> Iterator[Clone]:
 def test_the_two_commands(clone: Clone):
     first, first_s = clone.run("make demo")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-    assert "fills    +172 AAPL at 44.69" in first.stdout
+    assert re.search(r"orders   .*FILLED", first.stdout), first.stdout[-3000:]
+    assert re.search(r"fills    [+-]\d+ [A-Z]+ at \d", first.stdout), first.stdout[-3000:]
     assert "gate open" in first.stdout
     report = next(line.split()[-1] for line in first.stdout.splitlines() if line.strip().startswith("report"))
     assert report.endswith(".html")
