@@ -106,7 +106,8 @@ class LiveStack:
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.stack.env["DATABASE_URL"], options="-c search_path=tradecore,public")
 
-    def pause(self, dag_id: str, paused: bool = False) -> None:
+    def pause(self, dag_id: str, *, paused: bool) -> None:
+        """Switch a DAG on or off, as a person does in Airflow's list."""
         status, said = self.stack.call(f"/api/v2/dags/{dag_id}", {"is_paused": paused}, self.stack.token(), "PATCH")
         assert status == 200, said
 
@@ -221,7 +222,7 @@ def alert_receivers() -> Iterator[tuple[Mailbox, HttpStandin, dict[str, str]]]:
 
 @contextmanager
 def running_stack(folder: Path) -> Iterator[LiveStack]:
-    """Give a stack that runs, its history loaded and its book open before the sample's last session."""
+    """Give a stack that runs, its history loaded, its book open before the sample's last session, replay_day on."""
     with alert_receivers() as (mailbox, slack, alerts):
         settings = alerts | {
             "TRADECORE_CONFIG": str(folder.resolve() / "running.yaml"),
@@ -240,6 +241,7 @@ def running_stack(folder: Path) -> Iterator[LiveStack]:
                 said = prepared.run("python", "-m", "tradecore", *command)
                 assert said.returncode == 0, said.stdout + said.stderr
             wait_until(lambda: _dags(live) >= {"trading_day", "replay_day"}, 120, "the DAGs to be parsed")
+            live.pause("replay_day", paused=False)
             yield live
 
 

@@ -71,7 +71,6 @@ def test_idle_for_five_minutes_in_one_gigabyte(live: LiveStack) -> None:
 
 def test_session_from_trigger_to_report_in_time_and_memory(live: LiveStack) -> None:
     """Three sessions of the sample, each through the scheduler; the first pays what only a first run pays."""
-    live.pause("replay_day")
     taken, shares, peaks, details = [], [], [], {}
     for session in ("2005-02-25", "2005-02-28", "2005-03-01"):
         sampled: list[dict[str, Any]] = []
@@ -139,14 +138,13 @@ def test_first_kernel_call_of_a_stage_in_a_task(live: LiveStack) -> None:
 
 def test_backfill_beside_scheduled_runs(live: LiveStack) -> None:
     """20 sessions at once on one book, while two sessions of another close: everything in order, nothing twice."""
-    live.pause("replay_day")
     now = datetime.now(UTC)
     labels = [(now - timedelta(days=1)).date(), now.date()]
     closes = [now + timedelta(seconds=60), now + timedelta(seconds=200)]
     live.write_calendar(list(zip(labels, closes, strict=True)))
     for label in labels:
         live.add_bars(label)
-    live.pause("trading_day")
+    live.pause("trading_day", paused=False)
     _backfill(live, "none")
     wait_until(lambda: len(_scheduled(live)) == 3, 600, "three scheduled runs: the sample's last session and two more")
     expected = calendar("XNYS").sessions_in_range(*(datetime.fromisoformat(d).date() for d in (FIRST, LAST)))
@@ -203,7 +201,7 @@ def _scheduled(live: LiveStack) -> list[tuple[Any, ...]]:
 
 def test_backfill_again_changes_no_row(live: LiveStack) -> None:
     """--reprocess-behavior completed runs all 20 sessions again; not one value of any table is another one."""
-    live.pause("trading_day", True)
+    live.pause("trading_day", paused=True)
     with live.connect() as conn:
         before = table_checksums(conn)
     starts = live.query("SELECT max(start_date) FROM dag_run WHERE run_type = 'backfill'")[0][0]
@@ -245,7 +243,6 @@ def test_backfilled_book_equals_the_command_line(live: LiveStack) -> None:
 
 def test_failed_task_is_heard_by_mail_and_slack(live: LiveStack) -> None:
     """A session out of order: turn fails at once."""
-    live.pause("replay_day")
     live.trigger("replay_day", session="2004-12-20", book="replay:filled")
     seconds, texts = live.heard_within(ALERT_S, "replay_day of session 2004-12-20: turn failed")
     note(f"alert of a failed task by mail and Slack {seconds:.0f} s after the trigger")
