@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SECONDS ?= 0
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test browser-test up down status logs memory env lock wheels bench kill-test mutants prove compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test mutants browser-test up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ parity: venv-dev ## stages = backtest = the Decimal day loop, on the sample and 
 
 kill-test: venv-dev ## 100 kills of stages around their commits (KILL_SEED=n has one run again)
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_killed_stages.py $(PYTEST_ARGS)
+
+mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must turn a comparison red
+	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_mutants.py
 
 browser-test: venv-dev ## Airflow's own pages in a real Chromium (Debian: apt install chromium), on a stack of its own
 	@$(RUN) --no-database python -m pytest -m browser tests/browser $(PYTEST_ARGS)
@@ -57,12 +60,6 @@ lint: venv-dev ## ruff and mypy
 
 bench: venv-dev ## stage times for 5, 100 and 500 symbols, rows a second in and out (BENCH_ARGS="--symbols 500 --json")
 	@$(RUN) python bench/session.py $(BENCH_ARGS)
-
-kill-test: venv-dev ## 100 stages killed with SIGKILL around their commits (KILL_SEED=n repeats the kills of a seed)
-	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_killed_stages.py
-
-mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must turn a comparison red
-	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_mutants.py
 
 prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was seen
 	@$(RUN) python deploy/prove.py

@@ -27,6 +27,8 @@ from psycopg import sql
 
 from tradecore import pipeline, settings
 from tradecore.context import book_calendar
+from tradecore.sessions import calendar
+from tradecore.storage import migrate
 from tradecore.storage.connection import connect
 
 pytestmark = pytest.mark.db
@@ -71,8 +73,21 @@ class Run:
 
 
 @pytest.fixture
-def loaded_url(tmp_path: Path, database_url: str) -> str:
-    """A database with the warm-up history and an open book, and the profile and the bars that the stages run with."""
+def other_url(database_server: str, database_url: str) -> Iterator[str]:
+    """A second database with the current schema and no rows."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(database_server, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        url = urlunsplit(urlsplit(database_server)._replace(path=f"/{name}"))
+        with connect(url) as conn:
+            migrate.upgrade(conn)
+        yield url
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """The sample's profile with things happening: partial fills carried, breakers, and two sessions without a gate."""
     shutil.copytree(REPO / "include/sample_data", tmp_path / "data")
     for symbol in NO_BARS:
         path = tmp_path / "data" / f"{symbol}.csv"
@@ -85,7 +100,16 @@ def loaded_url(tmp_path: Path, database_url: str) -> str:
     config["execution"].update(participation_frac=0.000001, remainder="carry", max_order_age_bars=4)
     (tmp_path / "trading.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "no.env").write_text("")
-    return database_url
+    return tmp_path / "trading.yaml"
+
+
+def prepare(tmp_path: Path, url: str, first: date) -> None:
+    """Load the history before the first session and open the book."""
+    found = settings.load(environment(tmp_path, url, tmp_path / "setup"), tmp_path / "trading.yaml")
+    with connect(url) as conn:
+        before = book_calendar(found).previous_session(first)
+        pipeline.load_history(found, conn, first=HISTORY, last=before, now=NOW)
+        pipeline.open_book(found, conn, book="sim", before=first, now=NOW)
 
 
 def environment(tmp_path: Path, url: str, local: Path) -> dict[str, str]:
@@ -99,23 +123,6 @@ def environment(tmp_path: Path, url: str, local: Path) -> dict[str, str]:
         "TRADECORE_LOCAL_DIR": str(local),
         "LOG_LEVEL": "ERROR",
     }
-
-
-@pytest.fixture
-def copy_of(database_server: str) -> Iterator[Any]:
-    """Copies databases as they are, and drops the copies afterwards."""
-    names: list[str] = []
-    with psycopg.connect(database_server, autocommit=True) as server:
-
-        def copy(url: str) -> str:
-            names.append(f"test_{uuid4().hex[:12]}")
-            original = sql.Identifier(urlsplit(url).path.lstrip("/"))
-            server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(names[-1]), original))
-            return urlunsplit(urlsplit(url)._replace(path=f"/{names[-1]}"))
-
-        yield copy
-        for name in names:
-            server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def run(tmp_path: Path, url: str, sessions: list[str], kills: list[dict[str, Any]]) -> Run:
@@ -175,17 +182,12 @@ def choose(seed: int, cells: dict[tuple[str, str], int], count: int) -> list[dic
     ],
 )
 def test_tables_after_kills_are_those_of_an_undisturbed_run(
-    tmp_path: Path, loaded_url: str, copy_of: Any, count: int, first: date
+    tmp_path: Path, database_url: str, other_url: str, profile: Path, count: int, first: date
 ):
-    found = settings.load(environment(tmp_path, loaded_url, tmp_path / "setup"), tmp_path / "trading.yaml")
-    days = book_calendar(found).sessions_in_range(first, LAST)
-    with connect(loaded_url) as conn:
-        before = book_calendar(found).previous_session(first)
-        pipeline.load_history(found, conn, first=HISTORY, last=before, now=NOW)
-        pipeline.open_book(found, conn, book="sim", before=first, now=NOW)
-    sessions = [str(day) for day in days]
-    disturbed_url = copy_of(loaded_url)
-    undisturbed = run(tmp_path, loaded_url, sessions, [])
+    for url in (database_url, other_url):
+        prepare(tmp_path, url, first)
+    sessions = [str(day) for day in calendar("XNYS").sessions_in_range(first, LAST)]
+    undisturbed = run(tmp_path, database_url, sessions, [])
     exercised(undisturbed)
 
     seed = int(os.environ.get("KILL_SEED") or (SEED if count == SEED else random.SystemRandom().randrange(10**6)))
@@ -193,7 +195,7 @@ def test_tables_after_kills_are_those_of_an_undisturbed_run(
     print(f"seed {seed}, {len(kills)} kills over {sessions[0]} to {sessions[-1]}:")
     for kill in kills:
         print(f"  {kill['session']} {kill['stage']:<9} {kill['moment']:<6} commit {kill['commit']}")
-    disturbed = run(tmp_path, disturbed_url, sessions, kills)
+    disturbed = run(tmp_path, other_url, sessions, kills)
 
     killed = [(t["session"], t["stage"]) for t in disturbed.tries if t["killed"]]
     assert killed == [(k["session"], k["stage"]) for k in kills]
