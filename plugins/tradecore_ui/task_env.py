@@ -214,8 +214,8 @@ class TurnSensor(BaseSensorOperator):
     """Wait until the book's previous bar is closed; between two looks it holds no worker.
 
     The more bars are in front, the longer until the next look: ten waiting sessions of a backfill must not keep
-    the workers busy with asking. A run by hand with nobody at work before it fails at once, naming the session
-    to run first.
+    the workers busy with asking. A run by hand fails at once when nobody is at work on the book's next session,
+    naming it: what else lies in front, a run that failed say, will not bring this one's turn.
     """
 
     def poke(self, context: Context) -> bool:
@@ -228,7 +228,7 @@ class TurnSensor(BaseSensorOperator):
             if pipeline.turn(bar):
                 return True
             in_front = _bars_at_work_before(bar)
-            if in_front == 0 and context["dag_run"].run_type == "manual":
+            if context["dag_run"].run_type == "manual" and not _next_one_at_work(bar):
                 try:
                     require_turn(bar)
                 except OutOfOrder as error:
@@ -241,11 +241,27 @@ class TurnSensor(BaseSensorOperator):
         return bool(run(ask))
 
 
+def _next_one_at_work(bar: pipeline.Context) -> bool:
+    closed = bar.conn.execute(
+        "SELECT max(bar_end_at) FROM bar_runs WHERE book = %s AND status = 'closed'", (bar.book,)
+    ).fetchone()
+    upcoming = bar.calendar.next_bar_end(closed[0], bar.record.timeframe) if closed and closed[0] else bar.bar_end_at
+    found = bar.conn.execute(
+        "SELECT count(*) FROM bar_runs WHERE book = %s AND bar_end_at = %s AND changed_at > %s",
+        (bar.book, upcoming, _moved_after(bar)),
+    ).fetchone()
+    bar.conn.rollback()
+    return bool(found and found[0])
+
+
+def _moved_after(bar: pipeline.Context) -> datetime:
+    return bar.now - timedelta(seconds=bar.settings.trading.book.decision_timeout_s)
+
+
 def _bars_at_work_before(bar: pipeline.Context) -> int:
-    moved_after = bar.now - timedelta(seconds=bar.settings.trading.book.decision_timeout_s)
     found = bar.conn.execute(
         "SELECT count(*) FROM bar_runs WHERE book = %s AND bar_end_at < %s AND status <> 'closed' AND changed_at > %s",
-        (*bar.key, moved_after),
+        (*bar.key, _moved_after(bar)),
     ).fetchone()
     bar.conn.rollback()
     return int(found[0]) if found else 0
