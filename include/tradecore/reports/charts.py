@@ -182,7 +182,8 @@ def _boxes(axis: Any, x: Floats, low: Floats, high: Floats, *, edge: str, face: 
         axis=1,
     )
     codes = np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], len(x))
-    axis.add_patch(
+    # add_patch would measure every corner for limits that are set by hand
+    axis.add_artist(
         PathPatch(Path(corners.reshape(-1, 2), codes), edgecolor=edge, facecolor=face, linewidth=0.9, zorder=3)
     )
 
