@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 import psycopg
-from psycopg import sql
 
 from tradecore.bars import Panel
 from tradecore.model import Instrument
@@ -238,23 +237,8 @@ def read_actions(
     return sorted(found, key=lambda a: (a.ex_date, a.instrument_id, a.kind))
 
 
-_PANEL_ROW = np.dtype(
-    [("columns", ">i2")]
-    + [
-        part
-        for name, kind in (
-            ("instrument_id", ">i8"),
-            ("us", ">i8"),
-            ("open", ">i8"),
-            ("high", ">i8"),
-            ("low", ">i8"),
-            ("close", ">i8"),
-            ("volume", ">i8"),
-            ("adj_factor", ">f8"),
-        )
-        for part in ((f"n_{name}", ">i4"), (name, kind))
-    ]
-)
+_CELLS = ("open", "high", "low", "close", "volume")
+_BAR = np.dtype([("bar_end_at", ">i8"), *((name, ">i8") for name in _CELLS), ("adj_factor", ">f8")])
 
 
 def read_panel(
@@ -268,29 +252,34 @@ def read_panel(
 ) -> Panel:
     """Read the bars of instruments at the given bar ends [T] into a Panel; absent ones do not trade.
 
-    One COPY BINARY of fixed-width columns, read with np.frombuffer.
+    The database packs the bars of an instrument into one value, which np.frombuffer reads.
     """
     shape = (bar_end_ns.size, len(instruments))
-    cells = {name: np.zeros(shape, np.int64) for name in ("open", "high", "low", "close", "volume")}
+    cells = {name: np.zeros(shape, np.int64) for name in _CELLS}
     factor, traded = np.full(shape, np.nan), np.zeros(shape, np.bool_)
     if bar_end_ns.size and instruments:
         ids = np.array([i.instrument_id for i in instruments], np.int64)
-        statement = sql.SQL(SQL["read_panel"]).format(
-            timeframe=sql.Literal(timeframe),
-            source=sql.Literal(source),
-            instruments=sql.Literal(ids.tolist()),
-            first=sql.Literal(from_ns(int(bar_end_ns[0]))),
-            last=sql.Literal(from_ns(int(bar_end_ns[-1]))),
+        packed = conn.cursor(binary=True).execute(
+            SQL["read_panel"],
+            {
+                "timeframe": timeframe,
+                "source": source,
+                "instruments": ids.tolist(),
+                "first": from_ns(int(bar_end_ns[0])),
+                "last": from_ns(int(bar_end_ns[-1])),
+            },
+            prepare=False,  # the best plan depends on how much is asked for
         )
-        with conn.cursor().copy(statement) as copy:
-            data = b"".join(bytes(block) for block in copy)
-        rows = np.frombuffer(data, _PANEL_ROW, offset=19, count=(len(data) - 21) // _PANEL_ROW.itemsize)
-        order = np.argsort(ids)
-        column = order[np.searchsorted(ids[order], rows["instrument_id"].astype(np.int64))]
-        ns = rows["us"].astype(np.int64) * 1000
-        t = np.searchsorted(bar_end_ns, ns)
-        known = (t < bar_end_ns.size) & (bar_end_ns[np.minimum(t, bar_end_ns.size - 1)] == ns)
-        t, column, rows = t[known], column[known], rows[known]
+        found = packed.fetchall()
+        rows = np.frombuffer(b"".join(r[1] for r in found), _BAR)
+        where = {instrument: k for k, instrument in enumerate(ids.tolist())}
+        counts = np.array([len(r[1]) // _BAR.itemsize for r in found], np.int64)
+        column = np.repeat(np.array([where[r[0]] for r in found], np.int64), counts)
+        ns = binary.to_ns(rows["bar_end_at"])
+        t = np.minimum(np.searchsorted(bar_end_ns, ns), bar_end_ns.size - 1)
+        known = bar_end_ns[t] == ns
+        if not known.all():  # bars between the ends asked for
+            t, column, rows = t[known], column[known], rows[known]
         for name, array in cells.items():
             array[t, column] = rows[name]
         factor[t, column] = rows["adj_factor"]

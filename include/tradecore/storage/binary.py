@@ -29,6 +29,11 @@ def dates(day: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
     return (day - _EPOCH_DAY).astype(np.int32)
 
 
+def to_ns(timestamptz: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the int64 of a timestamptz column as nanoseconds since 1970 UTC."""
+    return (timestamptz.astype(np.int64) + _EPOCH_US) * 1000
+
+
 def copy_in(conn: psycopg.Connection, table: str, columns: Mapping[str, Column]) -> None:
     """Append columns [rows] to a table. Each has its column's own width (i2, i4, i8, f8, bool); none has NULLs."""
     layout: list[tuple[str, str]] = [("fields", ">i2")]

@@ -118,10 +118,13 @@ WHERE bars.instrument_id = r.instrument_id AND bars.timeframe = %(timeframe)s AN
   AND bars.bar_end_at BETWEEN r.first_at AND r.last_at AND bars.adj_factor IS DISTINCT FROM r.adj_factor
 
 -- name: read_panel
-COPY (SELECT instrument_id::bigint, (extract(epoch FROM bar_end_at) * 1000000)::bigint, open_e4, high_e4, low_e4,
-             close_e4, volume, adj_factor
-      FROM bars WHERE timeframe = {timeframe} AND source = {source} AND instrument_id = ANY({instruments})
-        AND bar_end_at >= {first} AND bar_end_at <= {last}) TO STDOUT (FORMAT BINARY)
+-- One row an instrument, its bars packed as in COPY's binary format: a row a bar costs the client four times as much.
+SELECT instrument_id, string_agg(timestamptz_send(bar_end_at) || int8send(open_e4) || int8send(high_e4)
+    || int8send(low_e4) || int8send(close_e4) || int8send(volume) || float8send(adj_factor), ''::bytea)
+FROM bars
+WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = ANY(%(instruments)s)
+  AND bar_end_at >= %(first)s AND bar_end_at <= %(last)s
+GROUP BY instrument_id
 
 -- name: append_action
 INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num, ratio_den,
