@@ -235,7 +235,10 @@ class Execution(ConfigModel):
     participation_frac: Fraction = Field(0.10, gt=0, le=1, description="Largest part of a bar's volume that is ours.")
     remainder: Literal["cancel", "carry"] = Field("cancel", description="The rest of a partial fill.")
     max_order_age_bars: Count = Field(5, ge=1, le=1_000, description="Bars after which a carried order expires.")
-    approval_required: bool = Field(False, description="Whether a person approves the order sheet before it is sent.")
+    approval_required: bool = Field(
+        False,
+        description="Whether a person approves the order sheet before it is sent. Not built yet: true is refused.",
+    )
 
 
 class AlertRouting(ConfigModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from tradecore.storage.connection import book_lock
 from tradecore.units import MONEY_SCALE, to_quanta
 
 SETTLED = ("settled", "decided", "closed")
+ABANDONED_AFTER_TIMEOUTS = 4  # a slow or retried stage is not given up: each of its tries has one time-out
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +131,21 @@ def contexts(
             f"{settings.trading.book.timeframe} from {settings.trading.data.feed}.",
             next_step="use the profile that the book was opened with (TRADECORE_CONFIG), or another book",
             book=book,
+        )
+    if record.universe != settings.trading.universe.name:
+        raise BookError(
+            f"book {book!r} trades universe {record.universe!r}, the configuration says "
+            f"{settings.trading.universe.name!r}.",
+            next_step="give the universe its old name in trading.yaml, or open another book",
+            book=book,
+        )
+    if settings.trading.execution.approval_required:
+        raise settings.located(
+            ConfigError(
+                "execution.approval_required: nobody can sign a sheet yet, so nothing would ever be sent.",
+                next_step="set it to false; approval in Airflow comes with a later release",
+                location="execution.approval_required",
+            )
         )
     ends = day.bar_ends(session_date, record.timeframe)
     _require_possible(settings, record, session_date, ends, now)
@@ -253,7 +272,7 @@ def last_available_session(settings: Settings, conn: psycopg.Connection, now: da
 def turn(ctx: Context) -> bool:
     """Tell whether this bar may move the book: its predecessor is closed, or this bar has settled already.
 
-    False means wait. A predecessor that stopped moving for decision_timeout_s is closed without a decision, with an
+    False means wait. A predecessor that stopped moving (four stage time-outs) is closed without a decision, with an
     alert.
     """
     before = ctx.previous_bar_end
@@ -263,7 +282,8 @@ def turn(ctx: Context) -> bool:
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         row = ctx.conn.execute(books.SQL["run"], (ctx.book, before)).fetchone()
         status = str(row[0]) if row else ""
-        stuck = row is not None and ctx.now - row[2] > timedelta(seconds=ctx.settings.trading.book.decision_timeout_s)
+        patience = timedelta(seconds=ABANDONED_AFTER_TIMEOUTS * ctx.settings.trading.book.decision_timeout_s)
+        stuck = row is not None and ctx.now - row[2] > patience
         if status in ("settled", "decided") and stuck:
             ctx.conn.execute(
                 books.SQL["set_run"],
@@ -281,8 +301,7 @@ def turn(ctx: Context) -> bool:
                 stage="turn",
                 key=f"{before:%Y%m%d%H%M}",
                 title=f"The run before {ctx.session_date} stopped without a decision",
-                body=f"It was {status} and has not moved for {ctx.settings.trading.book.decision_timeout_s} s; "
-                "nothing was sent for it.",
+                body=f"It was {status} and has not moved for {patience}; nothing was sent for it.",
                 next_step="look at its failed task in Airflow",
             )
             status = "closed"
@@ -336,4 +355,7 @@ def alert_missed_action(ctx: Context, symbol: str, ex_date: date, kind: str) -> 
 def deliver_quietly(ctx: Context) -> None:
     """Try to deliver what is in the outbox; what fails stays there and is retried by `watch`."""
     ctx.conn.commit()
-    operations.deliver(ctx.settings, ctx.conn, ctx.now)
+    try:
+        operations.deliver(ctx.settings, ctx.conn, ctx.now)
+    except (OSError, ValueError, TypeError, LookupError) as error:  # a channel's own library: the stage has committed
+        log.warning("alerts stay in the outbox: %s: %s", type(error).__name__, error)

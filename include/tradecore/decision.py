@@ -108,9 +108,8 @@ def decide(ctx: Context) -> dict[str, object]:
     at = bench(ctx)
     scores, runs = _scores(ctx, at)
     stopped = [name for name, ok, _ in runs if not ok and _on_failure(at, name) == "stop"]
-    missing = [r.name for r in at.rules if r.name not in {name for name, _, _ in runs}]
-    if stopped or missing:
-        reason = f"strategy {', '.join(stopped)} failed and says stop" if stopped else f"no signal of {missing}"
+    if stopped:
+        reason = f"strategy {', '.join(stopped)} failed and says stop"
         ctx.alert(
             kind="no_decision",
             severity="error",
@@ -172,7 +171,10 @@ def _on_failure(at: Bench, name: str) -> str:
 
 
 def _scores(ctx: Context, at: Bench) -> tuple[np.ndarray, list[tuple[str, bool, str]]]:
-    """Return scores [S, n] and (strategy, ok, hash): a failed one has no opinion, or 0 where it says flatten."""
+    """Return scores [S, n] and (strategy, ok, hash): a failed one has no opinion, or 0 where it says flatten.
+
+    A strategy without a record is one whose task was killed: it has failed too.
+    """
     scores = np.full((len(at.axes.strategies), len(at.axes.instruments)), np.nan)
     where = {i: k for k, i in enumerate(at.axes.instruments)}
     runs = [
@@ -180,6 +182,17 @@ def _scores(ctx: Context, at: Bench) -> tuple[np.ndarray, list[tuple[str, bool, 
         for r in ctx.conn.execute(SQL["strategy_runs"], ctx.key).fetchall()
         if r[0] in {rule.name for rule in at.rules}
     ]
+    for lost in [r.name for r in at.rules if r.name not in {name for name, _, _ in runs}]:
+        ctx.alert(
+            kind="strategy",
+            severity="error",
+            stage="signal",
+            key=lost,
+            title=f"Strategy {lost} left no signal",
+            body=f"Its task ended without a word (killed?) and counts as failed. Its holdings: {_on_failure(at, lost)}.",
+            next_step="look at the signal task's log, and at the machine's memory",
+        )
+        runs.append((lost, False, ""))
     alive = {name for name, ok, _ in runs if ok}
     for strategy, instrument, score in ctx.conn.execute(SQL["signals"], ctx.key).fetchall():
         if strategy in alive and instrument in where:

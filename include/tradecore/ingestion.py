@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from tradecore import market
 from tradecore.bars import Panel
 from tradecore.context import Context, feed_of
 from tradecore.errors import ConfigError
-from tradecore.feeds.base import BarBatch
+from tradecore.feeds.base import BarBatch, CorporateAction
 from tradecore.provenance import hash_of
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
@@ -75,7 +76,7 @@ def ingest_range(
     # all is fetched before anything is written: a feed that fails leaves no trace
     feed = feed_of(settings)
     batch = feed.bars(names, trading.book.timeframe, first, last, calendar)
-    actions = feed.actions(names, first, actions_until)
+    actions = _one_a_day(feed.actions(names, first, actions_until))
     lag_ns = trading.data.publication_lag_minutes * 60 * 1_000_000_000
     with conn.transaction():
         members = market.sync_members(conn, settings, calendar)
@@ -138,6 +139,28 @@ def _due(settings: Settings, calendar: Calendar, first: date, last: date, symbol
         and (m.member_to is None or first < m.member_to)
         and (symbols is None or symbol in symbols)
     ]
+
+
+def _one_a_day(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
+    """Return one action per symbol, ex-date and kind: copies count once, dividends add up, splits multiply.
+
+    Dividends of one ex-date with different pay dates are paid on the latest: never early.
+    """
+    out: dict[tuple[str, date, str], CorporateAction] = {}
+    for a in dict.fromkeys(actions):
+        key = (a.symbol, a.ex_date, a.kind)
+        if (b := out.get(key)) is None:
+            out[key] = a
+            continue
+        pay_dates = [d for d in (a.pay_date, b.pay_date) if d is not None]
+        out[key] = replace(
+            a,
+            ratio_num=a.ratio_num * b.ratio_num,
+            ratio_den=a.ratio_den * b.ratio_den,
+            dividend_e6=a.dividend_e6 + b.dividend_e6,
+            pay_date=max(pay_dates, default=None),
+        )
+    return list(out.values())
 
 
 def _action_known_at(calendar: Calendar, ex_date: date) -> datetime:

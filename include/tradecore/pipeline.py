@@ -178,7 +178,8 @@ def report(ctx: Context) -> Result:
     """Write the bar's HTML report; the same data give the same file. Once the bar is closed, with the addendum."""
     html = reporting.session_html(ctx.settings, ctx.conn, ctx.book, ctx.bar_end_at, submitted=ctx.status() == "closed")
     folder = ctx.settings.local_dir / "reports" / ctx.book.replace(":", "_")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # positions are nobody else's business
+    folder.mkdir(exist_ok=True)
     stamp = f"{ctx.session_date}" if len(_session_bars(ctx)) == 1 else f"{ctx.bar_end_at:%Y-%m-%dT%H%M}"
     path = folder / f"{stamp}.html"
     fresh = path.with_suffix(".new")

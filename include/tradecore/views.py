@@ -165,7 +165,7 @@ def status(found: Settings, conn: psycopg.Connection, name: str, now: datetime) 
     last = conn.execute(books.SQL["last_run"], (name,)).fetchone()
     assert last is not None  # opening a book writes its first run
     due = _due(found, now)
-    late = due is not None and last[1] < due
+    late = due is not None and (last[1] < due or (last[1] == due and last[2] != "closed"))
     return {
         "book": name,
         "open": True,
