@@ -237,7 +237,7 @@ class Execution(ConfigModel):
     max_order_age_bars: Count = Field(5, ge=1, le=1_000, description="Bars after which a carried order expires.")
     approval_required: bool = Field(
         False,
-        description="Whether a person approves the order sheet before it is sent. Not built yet: true is refused.",
+        description="A person approves the order sheet before it is sent. Not built yet: true is refused.",
     )
 
 

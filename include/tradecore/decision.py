@@ -189,7 +189,7 @@ def _scores(ctx: Context, at: Bench) -> tuple[np.ndarray, list[tuple[str, bool, 
             stage="signal",
             key=lost,
             title=f"Strategy {lost} left no signal",
-            body=f"Its task ended without a word (killed?) and counts as failed. Its holdings: {_on_failure(at, lost)}.",
+            body=f"Its task was killed and counts as failed. Its holdings: {_on_failure(at, lost)}.",
             next_step="look at the signal task's log, and at the machine's memory",
         )
         runs.append((lost, False, ""))
