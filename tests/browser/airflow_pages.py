@@ -55,7 +55,6 @@ class Airflow:
         self.page.get_by_role("button", name="Dag Docs").click()
         dialog = self.page.get_by_role("dialog").filter(has_text="Dag Documentation")
         dialog.locator("li").first.wait_for()
-        self.shot("docs")
         text = dialog.inner_text()
         self.page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
@@ -102,7 +101,7 @@ class Airflow:
         dialog.get_by_text(reprocess, exact=True).click()
         dialog.locator("input[name=max_active_runs]").fill(str(at_once))
         if send_fields:
-            dialog.get_by_text("Override parameters on existing runs").click()
+            dialog.get_by_text("Override parameters on existing runs", exact=True).click()
         expect(dialog.get_by_text(runs)).to_be_visible()
         self.shot(f"backfill_{dag_id}")
         dialog.get_by_role("button", name="Run Backfill").click()
