@@ -18,11 +18,11 @@ from reference import RefBar, RefParams, RefQuote, RefStep
 from tradecore import pipeline, settings
 from tradecore.backtest import step
 from tradecore.context import book_calendar, feed_of
-from tradecore.model import Book
+from tradecore.model import H_NS, O_DECIDED_NS, O_INSTR, O_QTY, O_SPLIT_DEN, O_SPLIT_NUM, Book
 from tradecore.research import backtest
 from tradecore.storage import bars as stored
 from tradecore.storage import books
-from tradecore.units import to_day, to_ns
+from tradecore.units import from_ns, to_day, to_ns
 
 REPO = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -248,11 +248,16 @@ def _params(found: settings.Settings) -> RefParams:
 
 def compare(stages: Stages, inputs: backtest.Inputs, fold: step.FoldResult, steps: list[RefStep]) -> None:
     """Every integer of the book, at every bar, three times the same."""
-    n = fold.n
     for t, (mine, ref) in enumerate(zip(stages.books, steps, strict=True)):
         differs = {k: (mine[k], ref.book[k]) for k in mine if mine[k] != ref.book[k]}
         assert not differs, f"stages differ from the day loop at {inputs.days[t]}: {differs}"
-        row = fold.table[t]
+    compare_with_fold(stages, inputs, fold)
+
+
+def compare_with_fold(stages: Stages, inputs: backtest.Inputs, fold: step.FoldResult) -> None:
+    """What the fold says of every bar, and all of the last book, as the stages left them."""
+    n = fold.n
+    for t, (mine, row) in enumerate(zip(stages.books, fold.table, strict=True)):
         folded = {
             "cash": int(row[0]),
             "equity": int(row[1]),
@@ -262,5 +267,22 @@ def compare(stages: Stages, inputs: backtest.Inputs, fold: step.FoldResult, step
             "mark": row[4 + n :].tolist(),
         }
         staged = {**{k: mine[k] for k in folded}, "orders": len(mine["orders"])}
-        assert folded == staged, f"fold differs from the stages at {inputs.days[t]}"
-    assert book_quanta(fold.book) == stages.books[-1]
+        assert folded == staged, f"fold differs from the stages at {inputs.days[t]}: {folded}, {staged}"
+        orders = fold.journal.orders[fold.journal.orders[:, O_DECIDED_NS] == inputs.market.head[t, H_NS]]
+        planned = [(o[O_INSTR], o[O_QTY], (o[O_SPLIT_NUM], o[O_SPLIT_DEN])) for o in orders.tolist()]
+        sheet = [(instrument, qty, ratio) for instrument, qty, _, age, ratio, _ in mine["orders"] if age == 0]
+        assert planned == sheet, f"orders of the fold and of the stages at {inputs.days[t]}: {planned}, {sheet}"
+    last = {k: (v, stages.books[-1][k]) for k, v in book_quanta(fold.book).items() if v != stages.books[-1][k]}
+    assert not last, f"the fold's last book differs from the stages': {last}"
+
+
+def compare_scores(conn: psycopg.Connection, book: str, inputs: backtest.Inputs) -> None:
+    """Every score that the stages stored is bitwise the one that the fold was given; NaN is NaN."""
+    query = "SELECT instrument_id, score FROM signals WHERE book = %s AND bar_end_at = %s AND strategy = %s"
+    for t, ns in enumerate(inputs.market.head[:-1, H_NS].tolist()):
+        for s, strategy in enumerate(inputs.strategies):
+            stored_scores = dict(conn.execute(query, (book, from_ns(ns), strategy)).fetchall())
+            given = inputs.scores[t, s].tolist()
+            mine = [stored_scores.get(i, math.nan) for i in inputs.instrument_ids]
+            same = [a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(mine, given, strict=True)]
+            assert all(same), f"scores of {strategy} at {inputs.days[t]}: stages {mine}, fold {given}"

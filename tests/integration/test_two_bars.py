@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from parity_case import REPO, Stages, compare, read_back, run_fold, run_reference
+from parity_case import REPO, Stages, compare, compare_scores, read_back, run_fold, run_reference
 from random_market import book_quanta
 
 from tradecore import cli, logs, pipeline, settings
@@ -182,6 +182,7 @@ def test_stages_of_the_cli_equal_fold_and_day_loop(
     stages = run_cli(found, conn, sessions)
     inputs, fold = run_fold(found, conn, sessions)
     compare(stages, inputs, fold, run_reference(found, sessions, first_bar, inputs.symbols))
+    compare_scores(conn, "sim", inputs)
     seen = covered(conn, sessions, XNYS)
     print(f"proof: two bars a session over {len(stages.books)} bars, {first} to {last}: {seen}")
     for what, count in least.items():

@@ -1,0 +1,145 @@
+"""Planted faults: small changes of the source that some comparison must notice, or the comparison proves nothing.
+
+Each is a list of texts to replace in one file; a text must stand there exactly once, so that a mutant that no longer
+fits the source says so. Tried by tests/integration/test_mutants.py (`make mutants` tries them all).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+EXECUTION, PORTFOLIO = "execution/_kernels.py", "portfolio/_kernels.py"
+BACKTEST, RISK = "backtest/_kernels.py", "risk/_kernels.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A planted fault: its name, the file below include/tradecore, and the (old, new) texts."""
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    refused: bool = False  # the database or the code refuses it before there is anything to compare
+
+    def apply(self, root: Path) -> str:
+        """Plant it in the tree below root; return the file as it was. Raises ValueError if it does not fit."""
+        path = root / "include/tradecore" / self.file
+        before = after = path.read_text(encoding="utf-8")
+        for old, new in self.edits:
+            if after.count(old) != 1:
+                raise ValueError(f"mutant {self.name!r}: {after.count(old)} times in {self.file}: {old!r}")
+            after = after.replace(old, new)
+        path.write_text(after, encoding="utf-8")
+        return before
+
+
+KERNEL = (
+    Mutant(
+        "a buy is rounded to the tick towards us",
+        EXECUTION,
+        (
+            (
+                "-((-open_e4 * (1_000_000 + slippage_ppm)) // unit) * tick",
+                "open_e4 * (1_000_000 + slippage_ppm) // unit * tick",
+            ),
+        ),
+    ),
+    Mutant("planning forgets working orders", PORTFOLIO, (("target - qty - working, step)", "target - qty, step)"),)),
+    Mutant("buys before sells", EXECUTION, (("for side in (-1, 1):", "for side in (1, -1):"),)),
+    Mutant("no least commission", EXECUTION, (("max(params.commission_min_e4, fee)", "fee"),)),
+    Mutant("participation per order, not per bar", EXECUTION, ((" // step * step - used[i]", " // step * step"),)),
+    Mutant("the fee is part of a lot's cost", EXECUTION, (("fill, notional, ns)", "fill, notional + fee, ns)"),)),
+    Mutant("orders live a bar too long", EXECUTION, (("order[O_AGE] < params", "order[O_AGE] <= params"),)),
+    Mutant(
+        "last in first out", PORTFOLIO, (("k = book.lot_head[i]\n", "k = book.lot_head[i] + book.lot_count[i] - 1\n"),)
+    ),
+    Mutant(
+        "dividends before splits",
+        BACKTEST,
+        (
+            ("    apply_splits(book, bar, instruments, journal, ns)\n", ""),
+            (
+                "    fill_orders(book, bar",
+                "    apply_splits(book, bar, instruments, journal, ns)\n    fill_orders(book, bar",
+            ),
+        ),
+    ),
+    Mutant(
+        "a split leaves parts of a lot",
+        BACKTEST,
+        (("new_qty = trunc_to(exact, instruments.step[i])", "new_qty = exact"),),
+    ),
+    Mutant(
+        "the next split does not reach the price",
+        BACKTEST,
+        (("mul_div_round(ref[i], split_den[i], split_num[i])", "ref[i]"),),
+    ),
+    Mutant("the peak survives a halt", BACKTEST, (("book.acct[PEAK] = book.acct[EQUITY]", "book.acct[PEAK] += 0"),)),
+    Mutant("a halt leaves sells working", BACKTEST, (("if state == HALTED or book.order", "if book.order"),)),
+    Mutant(
+        "the daily loss counts from yesterday's bar", BACKTEST, (("if head[H_FIRST] == 1:", "if head[H_LAST] == 1:"),)
+    ),
+    Mutant(
+        "calm names get more than the cap",
+        RISK,
+        (("min(1.0, params.target_volatility / volatility[i])", "(params.target_volatility / volatility[i])"),),
+    ),
+    Mutant(
+        "turnover counts one side",
+        RISK,
+        (("mul_div_floor(abs(target[i] - qty[i])", "mul_div_floor(max(0, target[i] - qty[i])"),),
+    ),
+)
+
+SHELL = (
+    Mutant(
+        "a carry is lost",
+        "storage/books.py",
+        (('carried = conn.execute(SQL["carried"], key).fetchall()', "carried: list[tuple[Any, ...]] = []"),),
+    ),
+    Mutant(
+        "a short look-back",
+        "market.py",
+        (("panel.bar_end_ns.size - rule.lookback_bars,", "panel.bar_end_ns.size - rule.lookback_bars // 3,"),),
+    ),
+    Mutant(
+        "settle after signal",
+        "pipeline.py",
+        (
+            ('    run("settle", lambda: settle(ctx))\n', ""),
+            (
+                '        for stage, function in (("risk", risk)',
+                '        run("settle", lambda: settle(ctx))\n        for stage, function in (("risk", risk)',
+            ),
+        ),
+        refused=True,  # a signal is scored for the book after the bar, and there is none yet
+    ),
+    Mutant(
+        "the decision is made on the book before the bar",
+        "decision.py",
+        (
+            (
+                "loaded = books.load(ctx.conn, ctx.book, ctx.bar_end_at, axes",
+                "loaded = books.load(ctx.conn, ctx.book, ctx.previous_bar_end, axes",
+            ),
+        ),
+    ),
+    Mutant(
+        "the window ends a bar early",
+        "decision.py",
+        (("bar_ends_until(ctx.calendar, ctx.bar_end_at, ", "bar_ends_until(ctx.calendar, ctx.previous_bar_end, "),),
+    ),
+    Mutant("orders do not age", "storage/books.py", (("O_AGE: age,", "O_AGE: 0,"),)),
+    Mutant("the trading state is lost", "storage/books.py", (("book.acct[:9] = row[:9]", "book.acct[:7] = row[:7]"),)),
+    Mutant(
+        "which strategy holds what is lost",
+        "storage/books.py",
+        (("where[instrument]] = qty\n    slot", "where[instrument]] = 0\n    slot"),),
+    ),
+    Mutant(
+        "the next bar's split is not looked up",
+        "settlement.py",
+        (("until: date = ctx.calendar.session_of(ctx.next_bar_end)", "until: date = ctx.session_date"),),
+    ),
+)
