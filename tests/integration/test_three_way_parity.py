@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from parity_case import NOW, REPO, compare, configure, run_fold, run_reference, run_stages
+from parity_case import NOW, REPO, compare, compare_scores, configure, run_fold, run_reference, run_stages
 
 from tradecore import pipeline
 from tradecore.context import book_calendar
@@ -50,6 +50,7 @@ def test_stages_equal_fold_equal_day_loop(tmp_path, database_url, conn, sizing: 
     stages = run_stages(found, conn, sessions)
     inputs, fold = run_fold(found, conn, sessions)
     compare(stages, inputs, fold, run_reference(found, sessions, FIRST_BAR, inputs.symbols))
+    compare_scores(conn, "sim", inputs)
     seen = covered(conn)
     kind = "stressed" if stressed else "as shipped"
     print(f"proof: parity over {len(sessions)} sessions, {sizing}, {kind}: {dict(seen)}")
