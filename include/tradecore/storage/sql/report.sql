@@ -151,7 +151,7 @@ SELECT b.instrument_id, b.bar_end_at, b.session_date, b.open_e4, b.high_e4, b.lo
 FROM unnest(%(instruments)s::integer[]) AS wanted (instrument_id)
 JOIN LATERAL (SELECT * FROM bars x
               WHERE x.instrument_id = wanted.instrument_id AND x.timeframe = %(timeframe)s AND x.source = %(source)s
-                AND x.bar_end_at <= %(bar_end)s
+                AND x.bar_end_at <= %(bar_end)s AND x.session_date > %(session)s::date - 100  -- older history may come later
               ORDER BY x.bar_end_at DESC LIMIT %(bars)s) b ON true
 ORDER BY b.instrument_id, b.bar_end_at
 
