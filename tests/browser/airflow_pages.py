@@ -92,6 +92,7 @@ class Airflow:
     ) -> None:  # fmt: skip
         """Fill in the backfill form and send it; Airflow sends the fields only with the override box ticked."""
         self.open_dag(dag_id)
+        expect(self.page.get_by_text("Backfill in progress")).to_be_hidden()  # Airflow runs one at a time
         dialog = self.form()
         dialog.get_by_text("Backfill", exact=True).click()
         dialog.get_by_test_id("datetime-input").first.wait_for()
