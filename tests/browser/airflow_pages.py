@@ -127,6 +127,7 @@ class Airflow:
 
     def task_states(self) -> Mapping[str, str]:
         """Return the states of the tasks on the open run's page, mapped ones as one."""
+        self.page.reload()  # the badge above is drawn anew more often than the table
         rows = self.page.get_by_test_id("table-list").locator("tbody tr")
         expect(rows.first).to_be_visible()
         return {
