@@ -126,16 +126,25 @@ class Airflow:
         expect(badge).to_have_text("Success" if state == "success" else "Failed", timeout=RUN_MS)
 
     def task_states(self) -> Mapping[str, str]:
-        """Return the states of the tasks on the open run's page, mapped ones as one."""
-        self.page.reload()  # the badge above is drawn anew more often than the table
-        rows = self.page.get_by_test_id("table-list").locator("tbody tr")
-        expect(rows.first).to_be_visible()
-        return {
-            row.get_by_test_id("table-cell-task_display_name").inner_text(): row.get_by_test_id(
-                "table-cell-state"
-            ).inner_text()
-            for row in rows.all()
-        }
+        """Return the states of the tasks of an ended run on its page, mapped ones as one.
+
+        The table is drawn anew less often than the badge above it: reload until no task is under way on it.
+        """
+        states: dict[str, str] = {}
+        for _ in range(20):
+            self.page.reload()
+            rows = self.page.get_by_test_id("table-list").locator("tbody tr")
+            expect(rows.first).to_be_visible()
+            self.page.wait_for_timeout(1000)
+            states = {
+                row.get_by_test_id("table-cell-task_display_name").inner_text(): row.get_by_test_id(
+                    "table-cell-state"
+                ).inner_text()
+                for row in rows.all()
+            }
+            if not {"", "No Status", "Scheduled", "Queued", "Running"} & set(states.values()):
+                break
+        return states
 
     def failure(self, task_id: str) -> str:
         """Click on a task of the open run's page and return the line of its log that names the error."""
