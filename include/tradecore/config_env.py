@@ -98,6 +98,9 @@ class Environment(ConfigModel):
     alpha_vantage_api_key: SecretStr | None = Field(None, description="Key of Alpha Vantage.")
     alpaca_api_key: SecretStr | None = Field(None, description="Alpaca key id; goes with ALPACA_SECRET_KEY.")
     alpaca_secret_key: SecretStr | None = Field(None, description="Alpaca secret key.")
+    alpaca_base_url: Http | None = Field(
+        None, description="Another trading API in the place of Alpaca's: the sandbox (`make sandbox`), for tests."
+    )
     alert_console: bool = Field(True, description="Alerts on the console (standard error).")
     smtp_host: str | None = Field(None, description="Mail server; switches email alerts on.")
     smtp_port: int = Field(587, ge=1, le=65_535, description="Port of the mail server.")

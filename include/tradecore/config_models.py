@@ -41,6 +41,11 @@ class BookConfig(ConfigModel):
     """The book that this profile trades, and when its runs start."""
 
     name: BookName = Field("sim", description="Name of the book; ledger and state are kept per book.")
+    broker: Literal["simulated", "alpaca-paper", "alpaca-live"] = Field(
+        "simulated",
+        description="Venue of the configured book. alpaca-live trades real money only where three keys agree: "
+        "PAPER_TRADING=false, `tradecore live enable`, and the account number that the broker reports.",
+    )
     account: BookName = Field("sim", description="Account at the venue; part of every client order id.")
     calendar: Calendar = Field(
         "XNYS", description="Exchange calendar: XNYS, or the absolute path of a table of sessions."
@@ -225,6 +230,22 @@ class Risk(ConfigModel):
     )
 
 
+class PreTrade(ConfigModel):
+    """Limits of the checks that each order to a real broker passes before it is sent."""
+
+    max_order_frac: Fraction = Field(0.05, gt=0, le=1, description="Notional of one order, of the equity.")
+    max_adv_frac: Fraction = Field(0.01, gt=0, le=1, description="Quantity of one order, of the 20-session volume.")
+    price_collar_frac: Fraction = Field(
+        0.05, gt=0, le=1, description="Limit price against the reference; a reference older than a session refuses."
+    )
+    max_orders_per_run: Count = Field(50, ge=1, le=10_000, description="Orders of one decision.")
+    max_orders_per_day: Count = Field(100, ge=1, le=100_000, description="Orders of one session and account.")
+    max_orders_per_symbol: Count = Field(4, ge=1, le=1_000, description="Orders of one session and symbol.")
+    max_children_per_parent: Count = Field(50, ge=1, le=1_000, description="Children of one parent (twap).")
+    duplicate_minutes: Count = Field(5, ge=0, le=1_440, description="Same symbol and side, sent less than this ago.")
+    min_cash_frac: Fraction = Field(0.05, ge=0, lt=1, description="Cash kept after all open buys, of the equity.")
+
+
 class Execution(ConfigModel):
     """Costs and manners of orders. In simulation these are the fill kernel's."""
 
@@ -236,9 +257,37 @@ class Execution(ConfigModel):
     remainder: Literal["cancel", "carry"] = Field("cancel", description="The rest of a partial fill.")
     max_order_age_bars: Count = Field(5, ge=1, le=1_000, description="Bars after which a carried order expires.")
     approval_required: bool = Field(
-        False,
-        description="A person approves the order sheet before it is sent. Not built yet: true is refused.",
+        False, description="A person approves the order sheet in Airflow before it is sent; no answer: no orders."
     )
+    order_style: Literal["market_on_open", "market", "market_on_close", "limit"] = Field(
+        "market_on_open",
+        description="At a real broker: into the opening auction (sent the evening before or in the morning), after the "
+        "open, into the closing auction, or a limit order after the open. Simulated books fill at the next open.",
+    )
+    limit_collar_bps: Bps = Field(
+        50, description="Limit orders: worst price against the reference, in 1/100 of a percent."
+    )
+    algorithm: Literal["none", "twap"] = Field(
+        "none", description="twap: slices of a market or limit order, equally spaced after the open."
+    )
+    twap_slices: Count = Field(6, ge=2, le=50, description="twap: child orders of each parent.")
+    twap_minutes: Count = Field(60, ge=1, le=330, description="twap: minutes from the first child to the last.")
+    stop_loss_frac: Fraction | None = Field(
+        None, gt=0, lt=1, description="At a real broker: a stop attached to each buy, this far below the reference."
+    )
+    take_profit_frac: Fraction | None = Field(
+        None, gt=0, le=10, description="At a real broker: a limit attached to each buy, this far above the reference."
+    )
+    window_margin_s: Count = Field(60, ge=0, le=3_600, description="Seconds kept free before a venue's cut-off.")
+    max_clock_skew_s: Count = Field(30, ge=1, le=600, description="Own clock against the broker's; beyond: no orders.")
+    lookup_gap_s: Count = Field(
+        20, ge=1, le=600, description="Seconds between the two look-ups after which an order counts as never received."
+    )
+    http_timeout_s: Count = Field(10, ge=1, le=120, description="Seconds that the broker has for an answer.")
+    requests_per_minute: Count = Field(
+        100, ge=1, le=10_000, description="Orders a minute to the account, of all processes together; also the burst."
+    )
+    checks: PreTrade = Field(default_factory=lambda: PreTrade(), description="Limits of the pre-trade checks.")
 
 
 class AlertRouting(ConfigModel):
@@ -287,6 +336,9 @@ class Trading(ConfigModel):
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         broken: list[tuple[PathParts, object, str]] = []
+        if self.execution.algorithm == "twap" and self.execution.order_style not in ("market", "limit"):
+            rule = f"needs order_style market or limit, not {self.execution.order_style}"
+            broken.append((("execution", "algorithm"), "twap", rule))
         shares = sum(self.strategies[name].capital_share for name in self.enabled())
         if shares > 1 + 1e-9:
             broken.append(

@@ -13,6 +13,7 @@ import psycopg
 from tradecore import operations
 from tradecore.config_values import BOOK_NAME
 from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder, SessionError
+from tradecore.execution.broker import Desk
 from tradecore.feeds import open_feed
 from tradecore.feeds.base import Feed
 from tradecore.model import new_book
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """One bar of one book. `conn` holds no open transaction between stages; `now` is the shell's clock; `link` leads
-    to the log of whoever runs the stage, for alerts."""
+    to the log of whoever runs the stage, for alerts; `desk`, the venue, where the shell or a test has opened one."""
 
     settings: Settings
     conn: psycopg.Connection
@@ -43,6 +44,7 @@ class Context:
     bar_end_at: datetime
     now: datetime
     link: str = ""
+    desk: Desk | None = None
 
     @property
     def book(self) -> str:
@@ -114,7 +116,14 @@ def feed_of(settings: Settings) -> Feed:
 
 
 def contexts(
-    settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime, link: str = ""
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    book: str,
+    session_date: date,
+    now: datetime,
+    link: str = "",
+    desk: Desk | None = None,
 ) -> list[Context]:
     """Return a context for each bar of the session, in order.
 
@@ -139,14 +148,6 @@ def contexts(
             next_step="give the universe its old name in trading.yaml, or open another book",
             book=book,
         )
-    if settings.trading.execution.approval_required:
-        raise settings.located(
-            ConfigError(
-                "execution.approval_required: nobody can sign a sheet yet, so nothing would ever be sent.",
-                next_step="set it to false; approval in Airflow comes with a later release",
-                location="execution.approval_required",
-            )
-        )
     ends = day.bar_ends(session_date, record.timeframe)
     _require_possible(settings, record, session_date, ends, now)
     return [
@@ -159,6 +160,7 @@ def contexts(
             bar_end_at=end,
             now=now,
             link=link,
+            desk=desk,
         )
         for end in ends
     ]
@@ -192,10 +194,17 @@ def _require_possible(
 
 
 def context(
-    settings: Settings, conn: psycopg.Connection, *, book: str, session_date: date, now: datetime, link: str = ""
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    book: str,
+    session_date: date,
+    now: datetime,
+    link: str = "",
+    desk: Desk | None = None,
 ) -> Context:
     """Return the context of a session with one bar. Raises NotBuilt for a book with several bars a session."""
-    found = contexts(settings, conn, book=book, session_date=session_date, now=now, link=link)
+    found = contexts(settings, conn, book=book, session_date=session_date, now=now, link=link, desk=desk)
     if len(found) > 1:
         raise NotBuilt(
             f"book {book!r} has {len(found)} bars a session; the DAGs run books with one.",

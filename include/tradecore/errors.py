@@ -16,6 +16,10 @@ TradecoreError
 │   ├── NotASession        the date is no session of the calendar
 │   └── OutOfOrder         only its next session moves a book
 ├── BookError              a book that does not exist, exists already, or does not agree
+├── BrokerError            an order or a question did not get through to the venue as meant
+│   ├── Rejected           final: the venue said no
+│   ├── Unavailable        later: nothing was sent, or nothing was changed
+│   └── Unknown            ask: the order may be at the venue; only a look-up by its id ends that
 ├── StrategyError          a strategy failed or returned what it may not
 ├── NotBuilt               an order type or feature that a later release brings
 └── DeliveryError          an alert could not be delivered
@@ -122,6 +126,26 @@ class OutOfOrder(SessionError):
 
 class BookError(TradecoreError):
     """A book that does not exist, exists already, or does not agree with its record."""
+
+
+class BrokerError(TradecoreError):
+    """A call to a broker did not end as meant."""
+
+
+class Rejected(BrokerError):
+    """The venue refused, for good. `code` says why in one word (see execution/broker.py)."""
+
+
+class Unavailable(BrokerError):
+    """The venue cannot be asked now; what was to be sent has certainly not been accepted."""
+
+    retryable = True
+
+
+class Unknown(BrokerError):
+    """No answer, or one that says nothing: the order may have been accepted. Never resent blindly."""
+
+    retryable = True
 
 
 class StrategyError(TradecoreError):

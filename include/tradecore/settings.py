@@ -87,10 +87,11 @@ class AlertChannels(ConfigModel):
 
 
 class Alpaca(ConfigModel):
-    """Keys of an Alpaca account."""
+    """Keys of an Alpaca account; base_url: the sandbox in the place of Alpaca's own addresses."""
 
     api_key: SecretStr
     secret_key: SecretStr
+    base_url: str | None = None
 
 
 class Settings(ConfigModel):
@@ -213,6 +214,9 @@ def _contradictions(env: Environment, trading: Trading, source: YamlSource) -> l
     """Return what the environment and trading.yaml do not agree on."""
     if trading.data.feed == "yahoo" and not env.yahoo_finance_enabled:
         return [source.problem(("data", "feed"), "is switched off; set YAHOO_FINANCE_ENABLED=true in .env", "yahoo")]
+    if trading.book.broker != "simulated" and env.alpaca_api_key is None:
+        rule = "needs keys; set ALPACA_API_KEY and ALPACA_SECRET_KEY in .env"
+        return [source.problem(("book", "broker"), rule, trading.book.broker)]
     return []
 
 
@@ -264,7 +268,9 @@ def _settings(env: Environment, trading: Trading, home: Path, config_path: Path,
             bot_token=env.telegram_bot_token, chat_id=env.telegram_chat_id, base_url=env.telegram_base_url
         )
     if env.alpaca_api_key is not None and env.alpaca_secret_key is not None:
-        alpaca = Alpaca(api_key=env.alpaca_api_key, secret_key=env.alpaca_secret_key)
+        alpaca = Alpaca(
+            api_key=env.alpaca_api_key, secret_key=env.alpaca_secret_key, base_url=env.alpaca_base_url
+        )
     channels = AlertChannels(
         console=env.alert_console,
         smtp=smtp,
