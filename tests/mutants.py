@@ -131,7 +131,11 @@ SHELL = (
         (("bar_ends_until(ctx.calendar, ctx.bar_end_at, ", "bar_ends_until(ctx.calendar, ctx.previous_bar_end, "),),
     ),
     Mutant("orders do not age", "storage/books.py", (("O_AGE: age,", "O_AGE: 0,"),)),
-    Mutant("the trading state is lost", "storage/books.py", (("book.acct[:9] = row[:9]", "book.acct[:7] = row[:7]"),)),
+    Mutant(
+        "the trading state is lost",
+        "storage/books.py",
+        (("book.acct[:N_ORDERS] = row[:N_ORDERS]", "book.acct[:7] = row[:7]"),),
+    ),
     Mutant(
         "which strategy holds what is lost",
         "storage/books.py",

@@ -172,6 +172,7 @@ class RefBook:
     dividends: Decimal = ZERO
     state: int = ACTIVE
     state_sessions: int = 0
+    ordered_state: int = ACTIVE  # by a person: no count of sessions lifts it
     orders: list[RefOrder] = field(default_factory=list)  # working, in line order
 
     @classmethod
@@ -462,8 +463,8 @@ def _breakers(book: RefBook, bar: RefBar, params: RefParams) -> None:
         needed = params.reduce_lifts_after_sessions
         if book.state == HALTED:
             needed = params.halt_lifts_after_sessions
-        if needed > 0 and book.state_sessions >= needed:
-            _enter(book, ACTIVE)
+        if needed > 0 and book.state_sessions >= needed and book.state != book.ordered_state:
+            _enter(book, book.ordered_state)
     book.peak = max(book.peak, book.equity)
 
     if book.peak - book.equity >= params.max_drawdown * book.peak:
@@ -474,8 +475,10 @@ def _breakers(book: RefBook, bar: RefBar, params: RefParams) -> None:
         and book.prev_session_equity - book.equity >= params.max_daily_loss * book.prev_session_equity
     ):
         _enter(book, REDUCING)
-    if bar.person_state is not None and bar.person_state != book.state:
-        _enter(book, bar.person_state)
+    if bar.person_state is not None:
+        book.ordered_state = bar.person_state
+        if bar.person_state != book.state:
+            _enter(book, bar.person_state)
 
 
 def _enter(book: RefBook, state: int) -> None:
@@ -734,6 +737,7 @@ def quanta(book: RefBook) -> dict[str, Any]:
         "dividends": e4(book.dividends),
         "state": book.state,
         "state_sessions": book.state_sessions,
+        "ordered_state": book.ordered_state,
         "qty": [e6(q) for q in book.shares],
         "mark": [e4(m) for m in book.mark],
         "stale": list(book.stale),

@@ -350,8 +350,8 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with your
 
 @app.command()
 def halt(reason: Reason, book: Book = "", as_json: Json = False) -> None:
-    """Stop: nothing more is sent. What was sent before may fill at the next open; carried orders then end. Lifted by
-    `resume`, or after risk.halt_lifts_after_sessions where that is set.
+    """Stop: nothing more is sent. What was sent before may fill at the next open; carried orders then end. Only
+    `resume` lifts it: risk.halt_lifts_after_sessions is for the halts of the breakers.
 
     Example: python -m tradecore halt --reason "broker maintenance"
     """

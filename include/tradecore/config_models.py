@@ -224,9 +224,14 @@ class Risk(ConfigModel):
     rebalance_band_frac: Fraction = Field(
         0.01, ge=0, lt=1, description="Smaller changes of a name that is held are left alone."
     )
-    reduce_lifts_after_sessions: Count = Field(1, ge=1, le=252, description="Sessions that reduce-only lasts.")
+    reduce_lifts_after_sessions: Count = Field(
+        1, ge=1, le=252, description="Sessions that reduce-only of a breaker lasts."
+    )
     halt_lifts_after_sessions: Count | None = Field(
-        None, ge=1, le=2_520, description="Sessions that a halt lasts; null: until a person lifts it."
+        None,
+        ge=1,
+        le=2_520,
+        description="Sessions that a halt of a breaker lasts; null, or ordered by a person: until a person lifts it.",
     )
 
 

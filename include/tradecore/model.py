@@ -17,7 +17,20 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 # Columns of Book.acct
-CASH, EQUITY, PEAK, PREV_SESSION_EQUITY, REALISED, FEES, DIVIDENDS, STATE, STATE_SESSIONS, N_ORDERS = range(10)
+(
+    CASH,
+    EQUITY,
+    PEAK,
+    PREV_SESSION_EQUITY,
+    REALISED,
+    FEES,
+    DIVIDENDS,
+    STATE,
+    STATE_SESSIONS,
+    ORDERED_STATE,  # the state that a person ordered, and that no count of sessions lifts
+    N_ORDERS,
+) = range(11)
+ACCT_COLUMNS = 11
 # Trading states
 ACTIVE, REDUCING, HALTED = range(3)
 STATE_NAMES = ("ACTIVE", "REDUCING", "HALTED")
@@ -104,7 +117,7 @@ SIZING_METHODS = ("equal_weight", "volatility_adjusted")
 class Book(NamedTuple):
     """All that crosses a bar. Mutable arrays: kernels change them in place, `copy_book` is the way to keep one."""
 
-    acct: Ints  # [10] columns above
+    acct: Ints  # [11] columns above
     qty: Ints  # [n] e6
     mark: Ints  # [n] e4, 0 = never seen
     stale: Ints  # [n] bars since the mark
@@ -223,7 +236,7 @@ class Instrument:
 
 def new_book(*, cash_e4: int, n_instruments: int, n_strategies: int, n_lots: int, n_orders: int) -> Book:
     """Open a book with cash only: equity, peak and the previous session's equity are the cash."""
-    acct = np.zeros(10, np.int64)
+    acct = np.zeros(ACCT_COLUMNS, np.int64)
     acct[[CASH, EQUITY, PEAK, PREV_SESSION_EQUITY]] = cash_e4
     n, s = n_instruments, n_strategies
     ints = np.int64

@@ -47,6 +47,7 @@ class Account:
     dividends_usd: Decimal
     trading_state: str
     state_sessions: int
+    ordered_state: str  # by a person; ACTIVE is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ from tradecore.model import (
     F_PRICE,
     F_QTY,
     F_REM,
+    ORDERED_STATE,
+    REDUCING,
     STATE,
     STATE_NAMES,
     Book,
@@ -179,13 +181,10 @@ def _alert_state(ctx: Context, before: Book, after: Book) -> None:
     if old == new:
         return
     risk = ctx.settings.trading.risk
-    lifts = (
-        f"after {risk.reduce_lifts_after_sessions} session(s)"
-        if new == 1
-        else f"after {risk.halt_lifts_after_sessions} session(s)"
-        if risk.halt_lifts_after_sessions
-        else "by a person: python -m tradecore resume --reason ..."
-    )
+    sessions = risk.reduce_lifts_after_sessions if new == REDUCING else risk.halt_lifts_after_sessions
+    lifts = "by a person: python -m tradecore resume --reason ..."
+    if sessions and new != after.acct[ORDERED_STATE]:
+        lifts = f"after {sessions} session(s)"
     ctx.alert(
         kind="state",
         severity="critical" if new == 2 else "warning" if new == 1 else "info",

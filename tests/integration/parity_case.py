@@ -66,7 +66,7 @@ def run_stages(
                 stage(ctx)
             loaded = read_back(ctx)
             out.append(book_quanta(loaded))
-            hashes.append(str(conn.execute(books.SQL["state"], ctx.key).fetchone()[9]))
+            hashes.append(str(conn.execute(books.SQL["state"], ctx.key).fetchone()[10]))
             conn.rollback()
     return Stages(books=out, hashes=hashes)
 

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,33 @@ def add_instrument(conn: psycopg.Connection, symbol: str) -> int:
     return int(row[0])
 
 
+def test_upgrade_tells_what_a_person_ordered_from_what_a_breaker_did(conn):
+    """Books of an older layout: a person's halt, one since resumed, a breaker's, and a breaker's over a person's."""
+    days = [datetime(2005, 1, d, 21, tzinfo=UTC) for d in (3, 4, 5)]
+    cases: dict[str, tuple[list[int], list[tuple[int, int, str]], int]] = {
+        "ordered": ([0, 2, 2], [(1, 2, "cli:ann")], 2),
+        "resumed": ([2, 0, 2], [(0, 2, "cli:ann"), (1, 0, "cli:ann"), (2, 2, "breaker")], 0),
+        "lifted": ([2, 0, 2], [(0, 2, "cli:ann"), (2, 2, "breaker")], 0),
+        "breaker": ([0, 2, 2], [(1, 2, "breaker")], 0),
+        "both": ([1, 1, 2], [(0, 1, "cli:ann"), (2, 2, "breaker")], 1),
+    }
+    conn.execute("ALTER TABLE book_states DROP COLUMN ordered_state")
+    conn.execute("DELETE FROM schema_migrations WHERE number = 4")
+    for name, (states, events, _) in cases.items():
+        add_book(conn, name)
+        for at, state in zip(days, states, strict=True):
+            conn.execute(
+                "INSERT INTO book_states VALUES (%s, %s, %s, 0, 0, 0, 0, 0, 0, 0, %s, 0, '')",
+                (name, at, at.date(), state),
+            )
+        for day, to_state, actor in events:
+            conn.execute(books.SQL["add_state_event"], (name, days[day], 1, 0, to_state, actor, ""))
+    conn.commit()
+    migrate.upgrade(conn)
+    found = dict(conn.execute("SELECT book, ordered_state FROM book_states WHERE bar_end_at = %s", (days[-1],)))
+    assert found == {name: expected for name, (_, _, expected) in cases.items()}
+
+
 def add_book(conn: psycopg.Connection, name: str) -> None:
     record = dict.fromkeys(("calendar", "timeframe", "source", "universe"), "x")
     record |= {"book": name, "account": name, "kind": "simulated", "currency": "USD"}
@@ -201,7 +228,8 @@ def random_book(
     lots = [rng.randint(0, 4) for _ in range(n)]
     orders = rng.randint(0, 4) if n else 0
     book = new_book(cash_e4=0, n_instruments=n, n_strategies=strategies, n_lots=max(lots, default=0), n_orders=orders)
-    book.acct[:9] = [rng.randint(-biggest, biggest) for _ in range(7)] + [rng.randint(0, 2), rng.randint(0, 400)]
+    state = [rng.randint(0, 2), rng.randint(0, 400), rng.randint(0, 2)]
+    book.acct[:N_ORDERS] = [rng.randint(-biggest, biggest) for _ in range(7)] + state
     for i in range(n):
         if rng.random() < 0.7:
             book.qty[i], book.mark[i] = rng.randint(-biggest, biggest), rng.randint(0, biggest)

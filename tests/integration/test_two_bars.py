@@ -110,7 +110,7 @@ def run_cli(found: settings.Settings, conn: psycopg.Connection, sessions: tuple[
             ]
             assert ctx.status() == "closed"
             out.append(book_quanta(read_back(ctx)))
-            hashes.append(str(conn.execute(books.SQL["state"], ctx.key).fetchone()[9]))  # type: ignore[index]
+            hashes.append(str(conn.execute(books.SQL["state"], ctx.key).fetchone()[10]))  # type: ignore[index]
             conn.rollback()
     return Stages(books=out, hashes=hashes)
 

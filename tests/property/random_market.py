@@ -43,6 +43,7 @@ ACCT = (
     "dividends",
     "state",
     "state_sessions",
+    "ordered_state",
 )
 
 

@@ -73,6 +73,15 @@ def test_drawdown_of_exactly_the_limit_halts(drawdown: str, state: int):
     assert last(world)["state"] == state
 
 
+@pytest.mark.parametrize("ordered", [REDUCING, HALTED])
+def test_what_a_person_ordered_outlasts_the_counts_of_the_breakers(ordered: int):
+    """Ordered at bar 1, bars 2 to 4 pass; at bar 3 a fall of 10 % halts whatever does not stand still yet."""
+    lifts = {"halt_lifts_after_sessions": 1, "reduce_lifts_after_sessions": 1, "max_drawdown": D("0.05")}
+    world = hand_world(["10", "10", "9", "9", "9"], [1.0] * 5, **lifts)
+    world.bars[1].person_state = ordered
+    assert (last(world)["state"], last(world)["ordered_state"]) == (ordered, ordered)
+
+
 def test_buy_that_cash_does_not_allow_at_all_is_cancelled_not_expired():
     """One share at 10 is planned with 10 of cash; it opens at 11."""
     world = hand_world(["10", "11"], [1.0, 1.0], cash="10")

@@ -403,6 +403,28 @@ def test_halt_without_a_count_is_lifted_by_a_person_only():
     assert book.state == HALTED
 
 
+def test_a_halt_that_a_person_ordered_is_lifted_by_a_person_only():
+    p = params(halt_lifts_after_sessions=1)
+    book = holding("0", ("10", "100", "1000"))
+    settle(book, bar(quote("100"), day=1, person_state=HALTED), p)
+    for day in range(2, 5):
+        settle(book, bar(quote("100"), day=day), p)
+    assert (book.state, book.state_sessions, book.ordered_state) == (HALTED, 3, HALTED)
+    settle(book, bar(quote("100"), day=5, person_state=ACTIVE), p)
+    assert (book.state, book.ordered_state) == (ACTIVE, ACTIVE)
+
+
+def test_a_breakers_halt_ends_in_the_reduce_only_that_a_person_ordered():
+    p = params(max_drawdown=D("0.15"), halt_lifts_after_sessions=1)
+    book = holding("0", ("10", "100", "1000"))
+    settle(book, bar(quote("100"), day=1, person_state=REDUCING), p)
+    settle(book, bar(quote("80"), day=2), p)
+    assert (book.state, book.ordered_state) == (HALTED, REDUCING)
+    for day in range(3, 6):
+        settle(book, bar(quote("80"), day=day), p)
+    assert (book.state, book.state_sessions) == (REDUCING, 2)
+
+
 def test_peak_follows_equity_up():
     book = holding("0", ("10", "100", "1000"))
     settle(book, bar(quote("120")), params())
@@ -479,9 +501,7 @@ def test_turnover_shrinks_every_change():
     d = wants(book, [quote("100"), quote("50")], p, [[0.0, 1.0]])
     # changes -10 and +60 are 1000 + 3000 = 40 % of 10000: halved
     assert d.wants == [[5, 30]]
-    assert wants(
-        book, [quote("100"), quote("50")], replace(p, max_turnover=D("0.4")), [[0.0, 1.0]]
-    ).wants == [[0, 60]]
+    assert wants(book, [quote("100"), quote("50")], replace(p, max_turnover=D("0.4")), [[0.0, 1.0]]).wants == [[0, 60]]
 
 
 def test_decision_is_in_the_units_of_the_next_bar():

@@ -31,6 +31,7 @@ from tradecore.model import (
     N_ORDERS,
     O_INSTR,
     O_REM,
+    ORDERED_STATE,
     PEAK,
     PREV_SESSION_EQUITY,
     REALISED,
@@ -164,13 +165,13 @@ def enter_state(book, state, journal, ns):
 
 @njit(cache=True)
 def update_state(book, last_bar, person, params, journal, ns):
-    """Settle 7: lifts, breakers, and a person's change."""
+    """Settle 7: lifts back to what a person ordered, breakers, and a person's change."""
     acct = book.acct
     if last_bar and acct[STATE] != ACTIVE:
         acct[STATE_SESSIONS] += 1
         lifts = params.reduce_lifts if acct[STATE] == REDUCING else params.halt_lifts
-        if lifts > 0 and acct[STATE_SESSIONS] >= lifts:
-            enter_state(book, ACTIVE, journal, ns)
+        if lifts > 0 and acct[STATE_SESSIONS] >= lifts and acct[STATE] != acct[ORDERED_STATE]:
+            enter_state(book, acct[ORDERED_STATE], journal, ns)
     acct[PEAK] = max(acct[PEAK], acct[EQUITY])
     down = acct[PEAK] - acct[EQUITY]
     loss = acct[PREV_SESSION_EQUITY] - acct[EQUITY]
@@ -182,6 +183,7 @@ def update_state(book, last_bar, person, params, journal, ns):
         elif acct[STATE] == REDUCING:
             acct[STATE_SESSIONS] = 0
     if person >= 0:
+        acct[ORDERED_STATE] = person
         enter_state(book, person, journal, ns)
 
 

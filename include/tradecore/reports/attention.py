@@ -29,18 +29,24 @@ def attention(report: SessionReport) -> tuple[Attention, ...]:
 
 def _state(report: SessionReport) -> Iterator[Attention]:
     state = report.account.trading_state
+    ordered = state == report.account.ordered_state
+    lift = "A person ordered it, and lifts it: python -m tradecore resume --reason ..."
     if state == "HALTED":
         yield Attention(
             severity="critical",
             what=f"The book is halted (for {report.account.state_sessions} sessions). It sends no orders.",
-            next_step="Read the reason under 'What changed'. It ends as risk.halt_lifts_after_sessions says, or "
+            next_step=lift
+            if ordered
+            else "Read the reason under 'What changed'. It ends as risk.halt_lifts_after_sessions says, or "
             "when a person lifts it.",
         )
     if state == "REDUCING":
         yield Attention(
             severity="warning",
             what="The book only reduces: it sells, and buys nothing.",
-            next_step="Nothing, if the loss is understood: it ends after risk.reduce_lifts_after_sessions.",
+            next_step=lift
+            if ordered
+            else "Nothing, if the loss is understood: it ends after risk.reduce_lifts_after_sessions.",
         )
     if report.account.cash_usd < 0:
         yield Attention(

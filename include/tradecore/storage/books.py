@@ -127,7 +127,7 @@ def save(
     key = (name, bar_end)
     digest = state_hash(book, axes)
     with conn.cursor() as cur:
-        cur.execute(SQL["add_state"], (*key, session, *(int(x) for x in book.acct[:9]), digest))
+        cur.execute(SQL["add_state"], (*key, session, *(int(x) for x in book.acct[:N_ORDERS]), digest))
         cur.executemany(
             SQL["add_position"],
             [
@@ -211,7 +211,7 @@ def load(conn: psycopg.Connection, name: str, bar_end: datetime, axes: Axes, *, 
         n_lots=n_lots + 1,
         n_orders=len(carried) + len(planned) + ORDER_SLOTS,
     )
-    book.acct[:9] = row[:9]
+    book.acct[:N_ORDERS] = row[:N_ORDERS]
     for instrument, qty, mark, stale in conn.execute(SQL["positions"], key).fetchall():
         if instrument in where:
             i = where[instrument]
@@ -228,7 +228,7 @@ def load(conn: psycopg.Connection, name: str, bar_end: datetime, axes: Axes, *, 
         book.recv_day[i, slot.get(i, 0)], book.recv_amount[i, slot.get(i, 0)] = pay_day, amount
         slot[i] = slot.get(i, 0) + 1
     ids = _load_orders(conn, key, book, axes, where, carried, planned)
-    return LoadedBook(book=book, order_ids=ids, state_hash=str(row[9]))
+    return LoadedBook(book=book, order_ids=ids, state_hash=str(row[N_ORDERS]))
 
 
 def _load_orders(

@@ -181,6 +181,7 @@ def _account(row: Row, receivables_e4: int) -> Account:
         dividends_usd=usd(row["dividends_e4"]),
         trading_state=STATE_NAMES[row["trading_state"]],
         state_sessions=row["state_sessions"],
+        ordered_state=STATE_NAMES[row["ordered_state"]],
     )
 
 

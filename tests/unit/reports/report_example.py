@@ -38,6 +38,7 @@ ACCOUNT = Account(
     dividends_usd=D("50"),
     trading_state="ACTIVE",
     state_sessions=0,
+    ordered_state="ACTIVE",
 )
 
 

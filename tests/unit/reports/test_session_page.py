@@ -262,6 +262,13 @@ def test_what_needs_a_person_is_named_with_its_next_step(changes: dict[str, obje
     assert "Needs a person" in render(report(**changes))
 
 
+@pytest.mark.parametrize("state", ["REDUCING", "HALTED"])
+def test_what_a_person_ordered_says_who_lifts_it(state: str) -> None:
+    (found,) = attention(report(account=account(trading_state=state, ordered_state=state)))
+    assert "tradecore resume" in found.next_step
+    assert "lifts_after" not in found.next_step
+
+
 def test_the_worst_comes_first() -> None:
     found = attention(report(account=account(trading_state="HALTED"), approval_required=True, quality=None))
     assert [item.severity for item in found] == ["critical", "error", "warning"]

@@ -33,7 +33,7 @@ WHERE book = %s AND status <> 'started' ORDER BY bar_end_at DESC LIMIT 1
 
 -- name: state
 SELECT cash_e4, equity_e4, peak_equity_e4, prev_session_equity_e4, realised_e4, fees_e4, dividends_e4, trading_state,
-       state_sessions, state_hash
+       state_sessions, ordered_state, state_hash
 FROM book_states WHERE book = %s AND bar_end_at = %s
 
 -- name: last_state
@@ -100,8 +100,9 @@ WHERE book = %s AND bar_end_at = %s AND version = %s
 
 -- name: add_state
 INSERT INTO book_states (book, bar_end_at, session_date, cash_e4, equity_e4, peak_equity_e4, prev_session_equity_e4,
-    realised_e4, fees_e4, dividends_e4, trading_state, state_sessions, state_hash)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    realised_e4, fees_e4, dividends_e4, trading_state, state_sessions, ordered_state,
+    state_hash)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: add_position
 INSERT INTO book_positions (book, bar_end_at, instrument_id, qty_e6, mark_e4, stale_bars) VALUES (%s, %s, %s, %s, %s, %s)

@@ -2,14 +2,15 @@
 
 -- name: book
 SELECT b.kind, b.account, b.timeframe, b.source, b.universe, s.session_date, s.cash_e4, s.equity_e4, s.peak_equity_e4,
-       s.prev_session_equity_e4, s.realised_e4, s.fees_e4, s.dividends_e4, s.trading_state, s.state_sessions
+       s.prev_session_equity_e4, s.realised_e4, s.fees_e4, s.dividends_e4, s.trading_state, s.state_sessions,
+       s.ordered_state
 FROM books b
 JOIN book_states s ON s.book = b.book AND s.bar_end_at = %(bar_end)s
 WHERE b.book = %(book)s
 
 -- name: previous_state
 SELECT bar_end_at, session_date, cash_e4, equity_e4, peak_equity_e4, realised_e4, fees_e4, dividends_e4, trading_state,
-       state_sessions
+       state_sessions, ordered_state
 FROM book_states WHERE book = %(book)s AND bar_end_at < %(bar_end)s ORDER BY bar_end_at DESC LIMIT 1
 
 -- name: receivables
