@@ -1,4 +1,4 @@
-"""`python -m tradecore`: see cli.py."""
+"""`python -m tradecore`: see cli/."""
 
 from tradecore.cli import main
 

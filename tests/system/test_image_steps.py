@@ -215,7 +215,7 @@ def test_every_step_succeeds_and_leaves_exactly_the_locked_packages(image: Image
 
 def test_image_holds_the_code_and_none_of_its_secrets(image: Image) -> None:
     project = Path(image.place(PROJECT))
-    assert (project / "include" / "tradecore" / "cli.py").is_file()
+    assert (project / "include" / "tradecore" / "cli" / "shell.py").is_file()
     assert (project / "deploy" / "airflow" / "airflow.env").is_file()
     assert not list(project.rglob(".env*"))
     assert not (project / "tests").exists()

@@ -1,0 +1,9 @@
+"""The same stages from a shell. Every command has --help with an example and --json for machines.
+
+Heavy imports stay inside the commands: `watch` runs for months on a small machine without numpy.
+"""
+
+from tradecore.cli import stages, people, looking, upkeep  # noqa: I001 - the order of --help
+from tradecore.cli.shell import app, main
+
+__all__ = ["app", "looking", "main", "people", "stages", "upkeep"]

@@ -1,0 +1,82 @@
+"""What there is to see: book, state, health, a session, a backtest. Nothing is changed."""
+
+from __future__ import annotations
+
+from tradecore.cli.shell import EXIT_UNHEALTHY, Book, Day, Json, app, connection, load_settings, now, parse_day, show
+
+
+@app.command("book")
+def show_book(book: Book = "", as_json: Json = False) -> None:
+    """Show a book: cash, equity, state, positions. Example: python -m tradecore book"""
+    from tradecore import views
+
+    found = load_settings()
+    with connection(found) as conn:
+        record = views.book(conn, book or found.trading.book.name)
+    show(record, as_json, views.book_text(record))
+
+
+@app.command()
+def status(book: Book = "", as_json: Json = False) -> None:
+    """Say where the book stands, whether a session is late, and whether alerts were delivered. Exit 2 when not well.
+
+    Example: python -m tradecore status
+    """
+    from tradecore import views
+
+    found = load_settings()
+    with connection(found) as conn:
+        record = views.status(found, conn, book or found.trading.book.name, now())
+    show(record, as_json, views.status_text(record))
+    if not record["well"]:
+        raise SystemExit(EXIT_UNHEALTHY)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check machine, settings, database, data and book; each finding with its next step. Exit 2 when one is bad.
+
+    Example: python -m tradecore doctor
+    """
+    from tradecore import views
+
+    findings = views.doctor(now())
+    show(
+        findings,
+        as_json,
+        "\n".join(
+            f"{'ok ' if f['ok'] else 'BAD'} {f['what']:<14} {f['found']}"
+            + ("" if f["ok"] else f"\n    next: {f['next_step']}")
+            for f in findings
+        ),
+    )
+    if not all(f["ok"] for f in findings):
+        raise SystemExit(EXIT_UNHEALTHY)
+
+
+@app.command()
+def summary(day: Day, book: Book = "", as_json: Json = False) -> None:
+    """Say in a few lines what a session did: signals, targets, orders, fills, equity, data quality.
+
+    Example: python -m tradecore summary 2005-02-28
+    """
+    from tradecore import views
+
+    found = load_settings()
+    with connection(found) as conn:
+        record = views.session(found, conn, book or found.trading.book.name, parse_day(day))
+    show(record, as_json, views.session_text(record))
+
+
+@app.command()
+def backtest(first: Day, last: Day, as_json: Json = False) -> None:
+    """Fold the same step over history: what production would have done. Nothing is stored.
+
+    Example: python -m tradecore backtest 2004-09-01 2005-09-01
+    """
+    from tradecore.research import backtest as research
+
+    found = load_settings()
+    with connection(found) as conn:
+        result = research.run(found, conn, first=parse_day(first), last=parse_day(last))
+    show(research.as_records(result), as_json, research.summary(result))

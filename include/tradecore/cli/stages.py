@@ -1,0 +1,180 @@
+"""The stages of a session, one by one or together, and what comes before the first one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tradecore import logs
+from tradecore.cli.shell import Bar, Book, Day, Json, app, connection, load_settings, now, parse_day, run_stage, show
+from tradecore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tradecore.context import Context
+
+
+@app.command()
+def init(
+    book: Book = "",
+    before: Annotated[
+        str, typer.Option(help="Open the book before this session; default: the last session that has closed.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Check configuration and keys, load the warm-up history, open the book. Sends nothing.
+
+    Example: python -m tradecore init --before 2004-09-01
+    """
+    from tradecore import ingestion, market, pipeline
+    from tradecore.context import book_calendar
+
+    found = load_settings()
+    calendar, trading = book_calendar(found), found.trading
+    with connection(found) as conn:
+        first = parse_day(before) if before else pipeline.last_available_session(found, conn, now())
+        rows = max([r.lookback_bars for r in market.rules(found)] + [trading.risk.volatility_lookback_bars + 1])
+        warm = calendar.previous_session(first)
+        for _ in range(rows):
+            warm = calendar.previous_session(warm)
+        due = [m.due_from for m in trading.universe.members.values() if m.due_from]
+        warm = max(warm, min(due)) if len(due) == len(trading.universe.members) else warm
+        loaded = ingestion.load_history(
+            found,
+            conn,
+            first=warm,
+            last=calendar.previous_session(first),
+            now=now(),
+            progress=lambda text: typer.echo(f"  {text}", err=True),
+        )
+        record = pipeline.open_book(found, conn, book=book or trading.book.name, before=first, now=now())
+    show(
+        {"book": record.book, "inception": str(record.inception_at), "history": loaded},
+        as_json,
+        f"book {record.book} is open since {record.inception_at:%Y-%m-%d}; its next session is {first}",
+    )
+
+
+@app.command("load-history")
+def load_history(
+    first: Day,
+    last: Day,
+    symbols: Annotated[str, typer.Option(help="Comma-separated; default: all members.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Load and validate bars and corporate actions of a range of sessions.
+
+    Example: python -m tradecore load-history 2000-03-01 2013-03-01
+    """
+    from tradecore import ingestion
+
+    found = load_settings()
+    with connection(found) as conn:
+        result = ingestion.load_history(
+            found,
+            conn,
+            first=parse_day(first),
+            last=parse_day(last),
+            now=now(),
+            symbols=symbols.split(",") if symbols else None,
+            progress=lambda text: typer.echo(f"  {text}", err=True),
+        )
+    show(result, as_json)
+
+
+@app.command("run-session")
+def run_session(day: Day, book: Book = "", as_json: Json = False) -> None:
+    """Run every stage of a session, in order. A session that is done changes nothing.
+
+    Example: python -m tradecore run-session 2005-02-28
+    """
+    from tradecore import pipeline
+
+    found = load_settings()
+
+    def say(stage: str, result: dict[str, object]) -> None:
+        if not as_json:
+            typer.echo(f"{stage:<22} " + "  ".join(f"{k}={v}" for k, v in result.items()))
+
+    with connection(found) as conn, logs.bind(run="cli", session=day, stage="run-session"):
+        done = pipeline.run_session(
+            found, conn, book=book or found.trading.book.name, session_date=parse_day(day), now=now(), say=say
+        )
+    if as_json:
+        show(done, True)
+
+
+@app.command()
+def ingest(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Fetch a session's bars and the corporate actions up to the next one. Example: tradecore ingest 2005-02-28"""
+    run_stage("ingest", day, book, bar, as_json, lambda p, ctx: p.ingest(ctx))
+
+
+@app.command()
+def validate(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Check a session's bars and say whether the gate is open. Example: tradecore validate 2005-02-28"""
+    run_stage("validate", day, book, bar, as_json, lambda p, ctx: p.validate(ctx))
+
+
+@app.command()
+def settle(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Let a session's bar happen to the book. Example: tradecore settle 2005-02-28"""
+    run_stage("settle", day, book, bar, as_json, lambda p, ctx: (p.turn(ctx) and p.settle(ctx)) or p.settle(ctx))
+
+
+@app.command()
+def signal(
+    day: Day,
+    strategy: Annotated[str, typer.Option(help="One strategy; default: all.")] = "",
+    book: Book = "",
+    bar: Bar = 0,
+    as_json: Json = False,
+) -> None:
+    """Score the strategies at a session's close. Example: tradecore signal 2005-02-28 --strategy ma_crossover"""
+
+    def call(p: Any, ctx: Context) -> dict[str, object]:
+        names = p.strategies(ctx)
+        if strategy and strategy not in names:
+            raise ConfigError(
+                f"strategy {strategy!r} is not enabled; enabled: {', '.join(names)}.",
+                next_step="name one of these, or enable it in trading.yaml",
+            )
+        return {name: p.signal(ctx, name) for name in names if not strategy or name == strategy}
+
+    run_stage("signal", day, book, bar, as_json, call)
+
+
+@app.command()
+def risk(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Turn scores into targets within the limits. Example: tradecore risk 2005-02-28"""
+    run_stage("risk", day, book, bar, as_json, lambda p, ctx: p.risk(ctx))
+
+
+@app.command()
+def plan(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Write the order sheet for the next bar. Example: tradecore plan 2005-02-28"""
+    run_stage("plan", day, book, bar, as_json, lambda p, ctx: p.plan(ctx))
+
+
+@app.command()
+def report(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Write a session's HTML report and print its path. Example: tradecore report 2005-02-28"""
+    run_stage("report", day, book, bar, as_json, lambda p, ctx: p.report(ctx))
+
+
+@app.command()
+def approve(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Record the approval of a session's sheet. Example: tradecore approve 2005-02-28"""
+    run_stage("approve", day, book, bar, as_json, lambda p, ctx: p.approve(ctx))
+
+
+@app.command()
+def submit(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Send a session's approved sheet, each order once. Example: tradecore submit 2005-02-28"""
+    run_stage("submit", day, book, bar, as_json, lambda p, ctx: p.submit(ctx))
+
+
+@app.command()
+def close(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Close a session's bar without a decision if none was made. Example: tradecore close 2005-02-28"""
+    run_stage("close", day, book, bar, as_json, lambda p, ctx: p.close(ctx))
