@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from alpaca_standin.faults import Fault, FaultPlan
+from alpaca_standin.market import Sessions, in_new_york
 from alpaca_standin.state import ApiError, State
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ GET    /standin/                  this list
 GET    /standin/counters          what arrived at POST /v2/orders: received, accepted, by client order id
 GET    /standin/state             everything, as JSON
 GET    /standin/clock             {"now", "speed"}
-POST   /standin/clock             {"now": "2005-11-25T14:30Z"} | {"advance_s": 60} | {"speed": 0 | 1 | 600}
+POST   /standin/clock             {"now": "2005-11-25T14:30Z"} | {"advance_s": 60} | {"speed": 0 | 1 | 600} |
+                                  {"to": "open" | "close" | "evening"}: the next one (evening: 19:00 New York)
 POST   /standin/prices            CSV (time,symbol,open,high,low,close,volume) or {"rows": [...], "minutes": 1}
 POST   /standin/orders            an order that the account's owner places by hand; the body of POST /v2/orders
 DELETE /standin/orders/ID         a cancel by hand
@@ -109,11 +111,23 @@ def _set_clock(app: App, document: dict[str, Any]) -> dict[str, Any]:
         now = datetime.fromisoformat(document["now"])
         if now.tzinfo is None:
             raise ApiError(422, None, f"{document['now']} needs a UTC offset")
+    if "to" in document:
+        now = _next(app.venue.market.sessions, str(document["to"]), now)
     now += timedelta(seconds=float(document.get("advance_s", 0)))
     known = app.venue.state.now
     if known is not None and now < known:
         raise ApiError(422, None, f"the clock is at {known.isoformat()} and cannot go back: reset, or start anew")
-    speed = float(document.get("speed", 0.0 if {"now", "advance_s"} & set(document) else app.clock.speed))
+    speed = float(document.get("speed", 0.0 if {"now", "advance_s", "to"} & set(document) else app.clock.speed))
     app.set_clock(now, speed)
     app.venue.advance(now)
     return app.clock.document()
+
+
+def _next(sessions: Sessions, what: str, now: datetime) -> datetime:
+    """Return the next open, close or evening (19:00 New York, when OPG and CLS orders are taken again)."""
+    session = sessions.after(now - timedelta(days=1))
+    while True:
+        moments = {"open": session.open_at, "close": session.close_at, "evening": in_new_york(session.label, 19)}
+        if moments[what] > now:
+            return moments[what]
+        session = sessions.following(session.label)

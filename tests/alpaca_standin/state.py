@@ -12,7 +12,14 @@ from typing import Any
 ZERO = Decimal(0)
 FINEST_QTY = Decimal("0.000000001")
 OPEN = frozenset({"new", "accepted", "pending_new", "partially_filled", "held", "pending_cancel", "pending_replace"})
-DEFAULT_NULLS = ("crypto_tier", "user_configurations", "admin_configurations", "crypto_status")
+DEFAULT_NULLS = (
+    "crypto_tier",
+    "user_configurations",
+    "admin_configurations",
+    "crypto_status",
+    "pending_transfer_in",
+    "pending_transfer_out",
+)
 
 
 @dataclass(slots=True, kw_only=True)

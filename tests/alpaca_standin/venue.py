@@ -86,11 +86,15 @@ class Venue:
     def handle(
         self, method: str, path: str, query: str | Mapping[str, str], headers: Mapping[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        """Answer one request. Raises ReplyLost if the sender is to get no (whole) answer."""
+        """Answer one request. Raises ReplyLost if the sender is to get no (whole) answer.
+
+        How late a slow answer comes is in its header X-Standin-Delay-S: there is no waiting in here.
+        """
         reply = self.respond(method, path, query, headers, body)
         if reply.cut:
             raise ReplyLost(processed=True)
-        return reply.status, reply.headers, reply.body
+        late = {"X-Standin-Delay-S": str(reply.delay_s)} if reply.delay_s else {}
+        return reply.status, {**reply.headers, **late}, reply.body
 
     def respond(
         self, method: str, path: str, query: str | Mapping[str, str], headers: Mapping[str, str], body: bytes
