@@ -1,0 +1,40 @@
+-- name: know_order
+-- What the venue has of an order, by its own id; seen again it is brought up to date.
+INSERT INTO broker_orders (account, broker_order_id, client_order_id, book, symbol, qty, order_type, time_in_force,
+    adopted, parent_id, status, filled_qty, first_seen_at, changed_at)
+VALUES (%(account)s, %(broker_id)s, %(client_id)s, %(book)s, %(symbol)s, %(qty)s, %(type)s, %(tif)s, %(adopted)s,
+        %(parent)s, %(status)s, %(filled)s, %(now)s, %(now)s)
+ON CONFLICT (account, broker_order_id) DO UPDATE
+SET status = excluded.status, filled_qty = excluded.filled_qty, qty = excluded.qty,
+    parent_id = coalesce(excluded.parent_id, broker_orders.parent_id), changed_at = excluded.changed_at
+WHERE (broker_orders.status, broker_orders.filled_qty, broker_orders.qty, broker_orders.parent_id)
+      IS DISTINCT FROM (excluded.status, excluded.filled_qty, excluded.qty,
+                        coalesce(excluded.parent_id, broker_orders.parent_id))
+
+-- name: seen
+SELECT adopted FROM broker_orders WHERE account = %s AND broker_order_id = %s
+
+-- name: intent
+-- What an order of ours should be at the venue, and the newest that we know of it; symbol in its own session.
+SELECT s.symbol, i.order_qty_e6, i.order_type, i.time_in_force, i.limit_price_e4, i.stop_price_e4, e.status, e.detail,
+       e.event_no, i.bar_end_at
+FROM intents i
+JOIN LATERAL (SELECT status, detail, event_no FROM order_events o WHERE o.client_order_id = i.client_order_id
+              ORDER BY event_no DESC LIMIT 1) e ON true
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = i.instrument_id
+              AND x.valid_from <= i.next_bar_end_at::date ORDER BY x.valid_from DESC LIMIT 1) s ON true
+WHERE i.client_order_id = %s AND i.book = %s
+
+-- name: sent
+-- When the newest SUBMITTING was, and the look-ups since that did not find the order.
+SELECT s.happened_at, e.happened_at, e.detail
+FROM (SELECT event_no, happened_at FROM order_events WHERE client_order_id = %(id)s AND status = 'SUBMITTING'
+      ORDER BY event_no DESC LIMIT 1) s
+LEFT JOIN order_events e ON e.client_order_id = %(id)s AND e.event_no > s.event_no AND e.status = 'UNKNOWN'
+                        AND e.detail LIKE 'not found %%'
+ORDER BY e.event_no
+
+-- name: at_risk_before
+-- Orders decided before this bar that may be at the venue without our knowing.
+SELECT client_order_id FROM orders WHERE book = %s AND bar_end_at < %s AND status IN ('SUBMITTING', 'UNKNOWN')
+ORDER BY bar_end_at, line_no
