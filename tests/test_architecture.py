@@ -53,6 +53,9 @@ AMBIENT = {
     "uuid.uuid4",
 }
 SHELL = {"cli", "__main__"}
+# A real broker: its modules in execution/, and its SDK. Nobody but venue.py opens a venue.
+BROKERS = {"alpaca": {"alpaca", "requests", "urllib3"}}
+VENUES = {"execution.alpaca", "execution.simulated"}
 
 
 def modules() -> list[Path]:
@@ -118,6 +121,14 @@ def test_imports_follow_the_layers(path: Path):
     elif room(module) in SETTINGS:
         assert outside <= {"pydantic", "yaml", "dotenv", "exchange_calendars", "numpy", "pydantic_core"}
         assert rooms <= MODEL | SETTINGS, f"{module} imports {rooms}"
+    elif broker := broker_of(module):
+        assert rooms <= MODEL | SETTINGS, f"{module} imports {rooms}"
+        assert outside <= BROKERS[broker], f"{module} imports {outside - BROKERS[broker]}"
+        own = {m for m in inner(found) if room(m) == "execution"}
+        assert all(m == "execution.broker" or broker_of(m) == broker or m.count(".") == 0 for m in own), own
+    elif module == "execution.simulated":
+        assert rooms <= MODEL | SETTINGS | {"storage"}, f"{module} imports {rooms}"
+        assert outside <= {"psycopg"}, f"{module} imports {outside}"
     elif room(module) in CORE:
         earlier = set(CORE[: CORE.index(room(module))])
         assert rooms <= MODEL | SETTINGS | earlier | {"_kernels"} | _same_stage(room(module)), f"{module}: {rooms}"
@@ -128,6 +139,20 @@ def test_imports_follow_the_layers(path: Path):
     elif module == "reports.metrics":
         assert not rooms
         assert outside <= {"numpy", "numba"}
+
+
+def broker_of(module: str) -> str | None:
+    """The real broker that a module of execution/ belongs to: alpaca, alpaca_http, ..."""
+    name = module.split(".")[1] if module.startswith("execution.") else ""
+    return next((broker for broker in BROKERS if name == broker or name.startswith(f"{broker}_")), None)
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_venue_is_opened_in_one_place(path: Path):
+    module, found = name_of(path), inner(imports(path))
+    if module != "venue" and module not in VENUES:
+        assert not found & VENUES, f"{module} opens a venue of its own"
+        assert not {m for m in found if broker_of(m)} or broker_of(module), f"{module} knows a broker"
 
 
 def _same_stage(name: str) -> set[str]:
