@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SECONDS ?= 0
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test mutants browser-test up down status logs memory env lock wheels bench prove compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test mutants browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must
 
 browser-test: venv-dev ## Airflow's own pages in a real Chromium (Debian: apt install chromium), on a stack of its own
 	@$(RUN) --no-database python -m pytest -m browser tests/browser $(PYTEST_ARGS)
+
+sandbox: venv ## Alpaca offline: the sample's prices moved to today on 127.0.0.1:8098; prints the lines for .env
+	@$(RUN) --no-database python -m tests.alpaca_standin --port 8098 --sandbox .local/sandbox
 
 up: venv ## start the stack in the background; prints URL and login
 	@$(RUN) python deploy/stack.py up

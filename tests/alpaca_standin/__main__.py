@@ -13,6 +13,7 @@ TESTS = Path(__file__).resolve().parents[1]
 if str(TESTS) not in sys.path:  # `python -m tests.alpaca_standin` from the project's folder
     sys.path.insert(0, str(TESTS))
 
+from alpaca_standin import sandbox  # noqa: E402
 from alpaca_standin.admin import ROUTES  # noqa: E402
 from alpaca_standin.clock import Clock  # noqa: E402
 from alpaca_standin.faults import FaultPlan  # noqa: E402
@@ -36,6 +37,9 @@ price files. It trades for real against those prices, refuses what Alpaca refuse
     python -m tests.alpaca_standin --start 2005-11-23T21:30Z --journal .local/standin.jsonl --fault-rate 0.2
     curl -s -X POST localhost:8098/standin/clock -d '{{"now": "2005-11-25T18:01Z"}}'
 
+  the sample moved to today, on the real clock, with an account and a profile that last (make sandbox):
+    python -m tests.alpaca_standin --port 8098 --sandbox .local/sandbox
+
   prices of your own (time,symbol,open,high,low,close,volume; a time with an offset starts a minute bar):
     python -m tests.alpaca_standin --prices my_prices/
 
@@ -48,6 +52,9 @@ def main(arguments: list[str]) -> int:
     """Serve until the process is ended."""
     options = parse(arguments)
     sessions = Sessions.load(options.calendar)
+    if options.sandbox:
+        options.prices = sandbox.prepare(options.sandbox, SAMPLE, sessions, Clock.real()())
+        options.journal, options.start, options.speed = options.sandbox / "account.jsonl", Clock.real()(), 1.0
 
     def market() -> Market:
         return Market(sessions, load_bars(options.prices, sessions, options.minutes))
@@ -62,6 +69,9 @@ def main(arguments: list[str]) -> int:
     server = Server(("127.0.0.1", options.port), app)
     print(f"listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
     print(env_lines(options, server.server_address[1]), flush=True)
+    if not options.sandbox:
+        print(f"the clock stands at {clock():%Y-%m-%d %H:%M} UTC" if not clock.speed else f"speed {clock.speed}")
+    sys.stdout.flush()
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -80,6 +90,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--start", type=moment, help="the clock's first time; default: the evening before the last bar")
     parser.add_argument("--speed", type=float, default=0.0, help="0 stands still, 1 is real time")
     parser.add_argument("--journal", type=Path, help="keep the account in this file")
+    parser.add_argument("--sandbox", type=Path, metavar="FOLDER", help="keep bars, account and profile in it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cash", type=Decimal, default=Decimal(100_000), metavar="USD")
     parser.add_argument("--multiplier", type=int, choices=(1, 2, 4), default=2)
@@ -124,7 +135,10 @@ def config_of(options: argparse.Namespace) -> Callable[[], Config]:
 def env_lines(options: argparse.Namespace, port: int) -> str:
     """Return the lines for .env."""
     keys = {"BASE_URL": f"http://127.0.0.1:{port}", "API_KEY": options.key, "SECRET_KEY": options.secret}
-    return "\n".join(f"ALPACA_{name}={value}" for name, value in keys.items())
+    lines = [f"ALPACA_{name}={value}" for name, value in keys.items()]
+    if options.sandbox:
+        lines.append(f"TRADECORE_CONFIG={options.sandbox / 'trading.yaml'}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

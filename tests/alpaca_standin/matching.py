@@ -13,6 +13,7 @@ from alpaca_standin.state import FINEST_QTY, ZERO, Activity, Holding, Order, Sta
 WHOLE = Decimal(1)
 HUNDRED = Decimal(100)
 CENT = Decimal("0.01")
+SAME_SESSION = timedelta(hours=8)
 
 
 class Engine:
@@ -125,6 +126,8 @@ class Engine:
     def _touch(self, order: Order, row: Print, *, volume_at: datetime, gap: bool) -> None:
         """Fill an order on a print if its price allows, up to the print's volume."""
         before = None if gap else self.market.last(row.symbol, row.at - timedelta(microseconds=1))
+        if before is not None and (before.regular != row.regular or row.at - before.at > SAME_SESSION):
+            before = None  # the first price of a session is a gap, whether or not it is an auction's
         price = execution_price(order, row.price, None if before is None else before.price)
         if price is None:
             return

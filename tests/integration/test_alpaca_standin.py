@@ -15,6 +15,7 @@ from alpaca.common.exceptions import APIError
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import GetOrdersRequest, MarketOrderRequest
+from alpaca.trading.stream import TradingStream
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -202,3 +203,34 @@ def test_a_running_clock_moves_the_market_by_itself():
             data = json.loads(connection.recv(20))["data"]
             seen.add((data["order"]["client_order_id"], data["event"]))
         assert ("one", "fill") not in seen
+
+
+def test_alpacas_own_stream_client_listens_here(standin: Standin):
+    listener = TradingStream("STANDIN-KEY", "standin-secret", url_override=stream(standin))
+    seen: list[tuple[str, str]] = []
+    done = threading.Event()
+
+    async def take(update: Any) -> None:
+        seen.append((str(update.event), update.order.client_order_id))
+        if update.event == "fill":
+            done.set()
+
+    listener.subscribe_trade_updates(take)
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    try:
+        # It listens from some moment on: orders are sent until one is heard of.
+        for n in range(200):
+            standin.api("POST", "/v2/orders", order(f"order-{n}", qty="1", type="limit", limit_price="60"))
+            standin.api("DELETE", "/v2/orders")
+            if seen or done.wait(0.05):
+                break
+        standin.api("POST", "/v2/orders", order("heard"))
+        standin.set_clock(OPENED)
+        assert done.wait(10)
+    finally:
+        listener.stop()
+        standin.api("POST", "/v2/orders", order("wakes-it-up"))  # it looks whether to stop after each message
+        thread.join(timeout=15)
+    assert ("fill", "heard") in seen
+    assert ("canceled", "heard") not in seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -218,3 +219,78 @@ def test_a_state_is_made_again_from_its_commands_and_pickles():
     assert other.get("/v2/account/activities") == case.get("/v2/account/activities")
     assert other.venue.state.events == case.venue.state.events
     assert pickle.loads(pickle.dumps(case.venue.state)) == case.venue.state
+
+
+def minute(clock: str, price: str, volume: int = 1000) -> dict[str, object]:
+    """Return a minute bar of AAPL on the 25th, standing at a price; `clock` in UTC."""
+    prices = dict.fromkeys(("open", "high", "low", "close"), price)
+    return {"time": f"2026-11-25T{clock}Z", "symbol": "AAPL", **prices, "volume": volume}
+
+
+def test_extended_hours_are_for_those_who_asked():
+    case = Case(now=at(25, 7))
+    case.venue.add_bars([minute("12:05", "90"), minute("21:30", "80")])  # 07:05 and 16:30 in New York
+    asked = case.order(type="limit", limit_price="91", extended_hours=True, client_order_id="asked")
+    other = case.order(type="limit", limit_price="92", client_order_id="other")
+    case.go(at(25, 7, 30))
+    assert case.again(asked)["filled_avg_price"] == "90"
+    assert case.again(other)["filled_qty"] == "0"
+    late = case.order(type="limit", limit_price="85", extended_hours=True, client_order_id="late")
+    case.go(at(25, 16, 15))
+    assert case.again(other)["status"] == "expired"
+    assert case.again(late)["status"] == "new"
+    case.go(at(25, 17))
+    assert case.again(late)["filled_avg_price"] == "80"
+    never = case.order(type="limit", limit_price="10", extended_hours=True, client_order_id="never")
+    case.go(at(25, 20))
+    assert case.again(never)["status"] == "expired"
+
+
+def test_a_replacement_of_a_partly_filled_order_keeps_its_fills():
+    case = Case()
+    old = case.order(symbol="THIN", qty="60", type="limit", limit_price="10", time_in_force="gtc")
+    case.go(at(24, 9, 30))
+    assert case.again(old)["filled_qty"] == "25"
+    status, new = case.call("PATCH", f"/v2/orders/{old['id']}", body={"qty": "40"})
+    assert (status, new["qty"], new["filled_qty"]) == (200, "40", "25")
+    assert case.call("PATCH", f"/v2/orders/{new['id']}", body={"qty": "20"})[0] == 422
+    case.go(at(24, 17))
+    assert case.again(new)["filled_qty"] == "40"
+    assert case.get("/v2/positions/THIN")["qty"] == "40"
+
+
+def test_closing_a_position_sells_all_of_it():
+    case = bought(now=at(24, 11))
+    status, order = case.call("DELETE", "/v2/positions/AAPL")
+    assert (status, order["side"], order["qty"], order["position_intent"]) == (200, "sell", "10", "sell_to_close")
+    assert case.get("/v2/positions") == []
+    assert case.call("DELETE", "/v2/positions/AAPL")[0] == 404
+
+
+def test_an_account_that_suspends_trading_takes_no_order():
+    case = Case()
+    assert case.call("PATCH", "/v2/account/configurations", body={"suspend_trade": True})[1]["suspend_trade"]
+    assert case.refused() == (403, 40310000, "new orders are rejected by user request")
+    assert case.get("/v2/account")["trade_suspended_by_user"] is True
+    case.call("PATCH", "/v2/account/configurations", body={"suspend_trade": False})
+    case.order()
+
+
+def test_a_gtc_order_ends_after_90_days():
+    case = Case()
+    order = case.order(type="limit", limit_price="1", time_in_force="gtc")
+    case.go(at(24, 9) + timedelta(days=89))
+    assert case.again(order)["status"] == "new"
+    case.go(at(24, 9) + timedelta(days=91))
+    assert case.again(order)["status"] == "expired"
+
+
+def test_a_take_profit_that_is_partly_filled_shrinks_its_stop():
+    case = Case()
+    legs = {"take_profit": {"limit_price": "11.5"}, "stop_loss": {"stop_price": "5"}}
+    entry = case.order(symbol="THIN", qty="50", order_class="bracket", time_in_force="gtc", **legs)
+    case.go(at(25, 17))  # 25 shares an hour or so: 50 bought on the 24th, the high of the 25th sells 25
+    profit, loss = case.get(f"/v2/orders/{entry['id']}", "nested=true")["legs"]
+    assert (profit["status"], profit["filled_qty"]) == ("partially_filled", "25")
+    assert (loss["status"], loss["qty"]) == ("new", "25")
+    assert case.get("/v2/positions/THIN")["qty_available"] == "0"
