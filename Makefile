@@ -19,7 +19,7 @@ help: ## this list
 demo: ## two sessions of real sample data through Airflow, with a summary and a report
 	@deploy/demo.sh
 
-test: ## all tests but the slow and the browser ones (PYTEST_ARGS="-k ledger -x" narrows them)
+test: ## all tests but the slow and the browser ones, on all cores (PYTEST_ARGS="-k ledger -x": those, in one process)
 	@deploy/test.sh $(PYTEST_ARGS)
 
 test-timescaledb: ## the tests that use a database, on TimescaleDB instead of plain PostgreSQL
@@ -70,10 +70,10 @@ prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was see
 compose-check: venv-dev ## docker-compose.yaml and the image's build steps, without Docker
 	@$(RUN) --no-database python -m pytest -q tests/system/test_compose.py tests/system/test_image_steps.py
 
-lock: venv ## resolve requirements*.in into requirements*.txt
+lock: venv ## resolve requirements*.in into requirements*.txt, with hashes
 	@deploy/lock.sh lock
 
-wheels: venv ## prove that every pin has a binary wheel: x86_64 and aarch64, Python 3.11 to 3.13
+wheels: venv ## prove that every pin has a binary wheel and its hash is locked: x86_64 and aarch64, Python 3.11 to 3.13
 	@deploy/lock.sh wheels
 
 clean: ## stop everything and remove .venv and .local: all data of this installation; asks first

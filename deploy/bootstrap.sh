@@ -81,7 +81,7 @@ install() {
     if [ -n "$uv" ]; then
         if [ -t 2 ]; then uv_says=/dev/stderr; else uv_says=$log; fi
         # shellcheck disable=SC2086 # several words on purpose
-        if "$uv" pip install --python "$python" --no-deps --compile-bytecode --only-binary :all: $files \
+        if "$uv" pip install --python "$python" --no-deps --require-hashes --compile-bytecode --only-binary :all: $files \
             2>>"$uv_says"; then return 0; fi
         echo "  uv could not (see the log); going on with pip"
     fi
@@ -89,7 +89,7 @@ install() {
     status_file=$venv/.pip-status
     # shellcheck disable=SC2086
     { "$python" -m pip install --disable-pip-version-check --progress-bar off --no-input --no-deps \
-        --only-binary :all: $files 2>&1 && echo 0 >"$status_file" || echo 1 >"$status_file"; } | count_packages "$total"
+        --require-hashes --only-binary :all: $files 2>&1 && echo 0 >"$status_file" || echo 1 >"$status_file"; } | count_packages "$total"
     if [ "$(cat "$status_file")" != 0 ]; then
         grep -i '^error' "$log" | tail -n 2 >&2
         fail "pip could not install the packages. Read .local/logs/bootstrap.log (no network? disk full?) and run make again."

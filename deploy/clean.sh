@@ -11,6 +11,7 @@ fi
 if [ -x .venv/bin/python ] && [ -d .local ]; then
     deploy/run --no-database python deploy/stack.py down || echo "going on: there was nothing to stop"
     PYTHONPATH=include .venv/bin/python -m tradecore.storage.embedded remove || true
+    [ ! -d .local/timescaledb ] || .venv/bin/python tests/timescaledb_server.py stop || true
 fi
 rm -rf .local .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,17 +1,22 @@
 """Fixtures that every room shares: a PostgreSQL, and in it a fresh migrated database for each test.
 
+`make test` spreads the tests over processes (pytest-xdist): what they share is one server, where each test has a
+database with a name of its own, and numba's cache, which one process at a time may write (shared_machine.py).
+
 --database=plain (default) tests on DATABASE_URL, else on the embedded PostgreSQL; timescale on TimescaleDB
 (tests/timescaledb_server.py); both on one after the other. The summary says which servers it really was.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -19,6 +24,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+import shared_machine
 import timescaledb_server
 from private_apt import Unavailable
 from tradecore.storage import embedded, migrate
@@ -39,6 +45,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEEN], config.stash[ABSENT] = Counter(), []
+    if hasattr(config, "workerinput"):
+        shared_machine.one_writer_of_numbas_cache()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Answer `-n auto`: how many processes this machine has cores and memory for."""
+    return shared_machine.workers()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker: hand over what the summary is made of."""
+    if hasattr(session.config, "workeroutput"):
+        found = {"seen": dict(session.config.stash[SEEN]), "absent": session.config.stash[ABSENT]}
+        session.config.workeroutput["databases"] = found
+        # pytest collects garbage five times before it goes, through all of Airflow and pandas; the controller waits 5 s
+        # for that and then interrupts, which prints a traceback. Nobody hears any more what would be found.
+        gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker handed over; one that crashed has nothing."""
+    found = getattr(node, "workeroutput", {}).get("databases", {"seen": {}, "absent": []})
+    node.config.stash[SEEN].update(found["seen"])
+    node.config.stash[ABSENT].extend(found["absent"])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -92,8 +124,11 @@ def server_name(database_server: str) -> str:
 
 
 @contextmanager
-def new_database(database_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Make a database without tables and drop it afterwards. Skips, loudly, without its server."""
+def new_database(database_server: str, request: pytest.FixtureRequest, template: str = "") -> Iterator[str]:
+    """Make a database without tables, or a copy of the one that `template` names, and drop it afterwards.
+
+    Skips, loudly, without its server.
+    """
     if database_server.startswith("unavailable: "):
         reason = database_server.removeprefix("unavailable: ")
         request.config.stash[ABSENT].append(reason)
@@ -101,9 +136,34 @@ def new_database(database_server: str, request: pytest.FixtureRequest) -> Iterat
     request.config.stash[SEEN][request.getfixturevalue("server_name")] += 1
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(database_server, autocommit=True) as server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        if template:
+            _copy(server, urlsplit(template).path.removeprefix("/"), name)
+        else:
+            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        # A commit is seen at once and on disk a moment later: what only a crash of the server itself could show, and
+        # the tests that crash one have it for themselves. Waiting for the disk is half of a test's time.
+        server.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(name)))
         yield urlunsplit(urlsplit(database_server)._replace(path=f"/{name}"))
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _copy(server: psycopg.Connection, source: str, name: str) -> None:
+    """Copy a database with everything in it; the source is closed for good, as nobody may be connected to it.
+
+    TimescaleDB's own workers connect to each database again and again unless it is closed.
+    """
+    server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(source)))
+    server.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (source,))
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source))
+    server.execute(copy)
+
+
+@pytest.fixture
+def copied_database(
+    database_server: str, request: pytest.FixtureRequest
+) -> Callable[[str], AbstractContextManager[str]]:
+    """Return a function that copies the database of a URL for one test: what is dear to make is made once a module."""
+    return lambda template: new_database(database_server, request, template)
 
 
 @pytest.fixture
@@ -128,6 +188,15 @@ def database_url(empty_database_url: str) -> str:
     with connect(empty_database_url) as conn:
         migrate.upgrade(conn)
     return empty_database_url
+
+
+@pytest.fixture
+def other_database_url(database_server: str, database_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a second database with the current schema and no rows."""
+    with new_database(database_server, request) as url:
+        with connect(url) as conn:
+            migrate.upgrade(conn)
+        yield url
 
 
 @pytest.fixture

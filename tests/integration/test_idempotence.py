@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from project_home import NOW, OWN, make, open_for_trading, rows
 
 from table_checksums import changed_tables, table_checksums
-from tradecore import pipeline
+from tradecore import pipeline, strategies
 from tradecore.context import book_calendar
+from tradecore.storage.connection import connect
 
 pytestmark = pytest.mark.db
 STAGES = ("ingest", "validate", "settle", "signal", "risk", "plan", "report", "approve", "submit", "close")
 LATER = NOW + timedelta(hours=5)
 
 
-@pytest.fixture
-def traded(tmp_path, database_url, conn):
+@pytest.fixture(scope="module")
+def once_traded(tmp_path_factory, module_database_url):
     """A project with two strategies that traded three sessions, with fills, a bad line and a failed strategy."""
-    project = make(tmp_path, database_url, own={"on_failure": "hold"})
-    open_for_trading(project, conn)
-    days = project.sessions(3)
-    project.trade(conn, days[0])
-    project.change("IBM", days[1], lambda line: line.replace(line.split(",")[4], "-1"))
-    project.trade(conn, days[1])
-    project.model.unlink()
-    project.trade(conn, days[2])
-    project.model.write_text("-1.0\n")
-    for what in ("fills", "quarantined_bars", "alerts", "book_positions", "intents"):
-        assert rows(conn, f"SELECT count(*) > 0 FROM {what}") == [(True,)], f"not exercised: {what}"
-    assert rows(conn, "SELECT count(*) FROM strategy_runs WHERE NOT ok AND strategy = %s", OWN) == [(1,)]
+    project = make(tmp_path_factory.mktemp("traded"), module_database_url, own={"on_failure": "hold"})
+    with closing(connect(module_database_url)) as conn:
+        open_for_trading(project, conn)
+        days = project.sessions(3)
+        project.trade(conn, days[0])
+        project.change("IBM", days[1], lambda line: line.replace(line.split(",")[4], "-1"))
+        project.trade(conn, days[1])
+        project.model.unlink()
+        project.trade(conn, days[2])
+        project.model.write_text("-1.0\n")
+        for what in ("fills", "quarantined_bars", "alerts", "book_positions", "intents"):
+            assert rows(conn, f"SELECT count(*) > 0 FROM {what}") == [(True,)], f"not exercised: {what}"
+        assert rows(conn, "SELECT count(*) FROM strategy_runs WHERE NOT ok AND strategy = %s", OWN) == [(1,)]
     return project
+
+
+@pytest.fixture
+def traded(once_traded, copied_database):
+    """That project with a database of this test's own: a copy of what the three sessions left, row versions and all."""
+    strategies.REGISTRY.pop(OWN, None)  # this project's file, not the one of the test before
+    with copied_database(once_traded.database_url) as url:
+        yield replace(once_traded, database_url=url)
+
+
+@pytest.fixture
+def conn(request):
+    """A connection to the test's own database: the copy if it takes `traded`, else a fresh one."""
+    if "traded" in request.fixturenames:
+        url = request.getfixturevalue("traded").database_url
+    else:
+        url = request.getfixturevalue("database_url")
+    with closing(connect(url)) as connection:
+        yield connection
 
 
 def test_run_session_again_changes_no_row(traded, conn):

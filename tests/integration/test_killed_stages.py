@@ -11,15 +11,12 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-import psycopg
 import pytest
 import yaml
 from parity_case import NOW, REPO
@@ -28,7 +25,6 @@ from psycopg import sql
 from tradecore import pipeline, settings
 from tradecore.context import book_calendar
 from tradecore.sessions import calendar
-from tradecore.storage import migrate
 from tradecore.storage.connection import connect
 
 pytestmark = pytest.mark.db
@@ -70,19 +66,6 @@ class Run:
     def cells(self) -> dict[tuple[str, str], int]:
         """Return how many writing commits each (session, stage) made."""
         return {(t["session"], t["stage"]): t["commits"] for t in self.tries if not t["killed"]}
-
-
-@pytest.fixture
-def other_url(database_server: str, database_url: str) -> Iterator[str]:
-    """A second database with the current schema and no rows."""
-    name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(database_server, autocommit=True) as server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        url = urlunsplit(urlsplit(database_server)._replace(path=f"/{name}"))
-        with connect(url) as conn:
-            migrate.upgrade(conn)
-        yield url
-        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
@@ -182,9 +165,9 @@ def choose(seed: int, cells: dict[tuple[str, str], int], count: int) -> list[dic
     ],
 )
 def test_tables_after_kills_are_those_of_an_undisturbed_run(
-    tmp_path: Path, database_url: str, other_url: str, profile: Path, count: int, first: date
+    tmp_path: Path, database_url: str, other_database_url: str, profile: Path, count: int, first: date
 ):
-    for url in (database_url, other_url):
+    for url in (database_url, other_database_url):
         prepare(tmp_path, url, first)
     sessions = [str(day) for day in calendar("XNYS").sessions_in_range(first, LAST)]
     undisturbed = run(tmp_path, database_url, sessions, [])
@@ -195,7 +178,7 @@ def test_tables_after_kills_are_those_of_an_undisturbed_run(
     print(f"seed {seed}, {len(kills)} kills over {sessions[0]} to {sessions[-1]}:")
     for kill in kills:
         print(f"  {kill['session']} {kill['stage']:<9} {kill['moment']:<6} commit {kill['commit']}")
-    disturbed = run(tmp_path, other_url, sessions, kills)
+    disturbed = run(tmp_path, other_database_url, sessions, kills)
 
     killed = [(t["session"], t["stage"]) for t in disturbed.tries if t["killed"]]
     assert killed == [(k["session"], k["stage"]) for k in kills]

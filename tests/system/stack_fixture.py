@@ -8,6 +8,7 @@ the feed is the sample's folder with bars for those.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -170,6 +171,14 @@ class LiveStack:
         return time.monotonic() - started, {channel: text for channel, (_, text) in self.arrivals(*words).items()}
 
 
+def busy() -> float:
+    """Return by what a time limit is to be multiplied: how many processes want a core each has, and at least 1.
+
+    On a machine that does nothing else it is 1: there every limit holds as it is written.
+    """
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def wait_until(done: Callable[[], bool], timeout_s: float, what: str) -> float:
     """Ask twice a second until it is done; return the seconds that took. Raises AssertionError."""
     started = time.monotonic()
@@ -235,12 +244,12 @@ def running_stack(folder: Path) -> Iterator[LiveStack]:
                 mailbox=mailbox, slack=slack,
             )  # fmt: skip
             live.write_calendar([])
-            done = prepared.make("up", timeout_s=400)
+            done = prepared.make("up", timeout_s=1200)
             assert done.returncode == 0, done.stdout + done.stderr
             for command in (["load-history", "2004-06-01", "2005-02-24"], ["init", "--before", str(SAMPLE_END)]):
-                said = prepared.run("python", "-m", "tradecore", *command)
+                said = prepared.run("python", "-m", "tradecore", *command, timeout_s=900)
                 assert said.returncode == 0, said.stdout + said.stderr
-            wait_until(lambda: _dags(live) >= {"trading_day", "replay_day"}, 120, "the DAGs to be parsed")
+            wait_until(lambda: _dags(live) >= {"trading_day", "replay_day"}, 900, "the DAGs to be parsed")
             live.pause("replay_day", paused=False)
             yield live
 
