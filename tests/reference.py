@@ -73,6 +73,7 @@ class RefQuote:
     split: tuple[int, int] = (1, 1)
     dividend: Decimal = ZERO
     pay_day: int | None = None
+    left: bool = False  # it is no longer in the universe
 
 
 @dataclass(slots=True, kw_only=True)
@@ -555,13 +556,17 @@ def size(
     book: RefBook, bar: RefBar, params: RefParams, score: float, volatility: float, s: int, i: int
 ) -> Decimal | None:
     """Return the weight before caps, a fraction in whole ppm; None is no opinion."""
-    if math.isnan(score) or not bar.quotes[i].traded or book.equity <= 0:
+    if not bar.quotes[i].traded or book.equity <= 0:
+        return None
+    if bar.quotes[i].left:
+        return ZERO
+    if math.isnan(score):
         return None
     score = min(max(round(score, 9), 0.0), 1.0)
     base = max_position = float(params.max_position)
     if params.sizing == "equal_weight":
         members = range(len(bar.quotes)) if params.members is None else params.members[s]
-        trading = sum(1 for j in members if bar.quotes[j].traded)
+        trading = sum(1 for j in members if bar.quotes[j].traded and not bar.quotes[j].left)
         base = min(max_position, float(params.max_exposure) / trading)
     elif math.isnan(volatility):
         return None

@@ -67,7 +67,9 @@ class Member(ConfigModel):
     """A name of the universe: since when listed, from when to when a member, tick and quantity step."""
 
     member_from: date | None = Field(None, description="First session as a member; null: since it was listed.")
-    member_to: date | None = Field(None, description="First session on which it no longer is one; null: open end.")
+    member_to: date | None = Field(
+        None, description="First session on which it no longer is one: what is held is then sold; null: open end."
+    )
     tick_usd: Tick = Field(Decimal("0.01"), description="Price step in USD, at most 4 decimal places.")
     qty_step_shares: QtyStep = Field(Decimal("1"), description="Quantity step in shares, at most 6 decimal places.")
     list_from: date | None = Field(None, description="First session on which the symbol names this instrument.")

@@ -16,11 +16,11 @@ from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder, Sessi
 from tradecore.execution.broker import Desk
 from tradecore.feeds import open_feed
 from tradecore.feeds.base import Feed
-from tradecore.model import new_book
+from tradecore.model import Instrument, new_book
 from tradecore.sessions import Calendar
 from tradecore.sessions import calendar as open_calendar
 from tradecore.settings import Settings
-from tradecore.storage import books
+from tradecore.storage import bars, books
 from tradecore.storage.books import Axes, BookRecord
 from tradecore.storage.connection import book_lock
 from tradecore.units import MONEY_SCALE, to_quanta
@@ -339,6 +339,17 @@ def require_turn(ctx: Context) -> None:
         session_date=ctx.session_date,
         due=first,
     )
+
+
+def held_instruments(ctx: Context) -> list[Instrument]:
+    """Return what the book holds, or has orders in, before this bar: members, and names that left the universe.
+
+    Bars are fetched before it is this bar's turn: what counts is the newest state that there is by then.
+    """
+    row = ctx.conn.execute(books.SQL["newest_state_until"], (ctx.book, ctx.previous_bar_end)).fetchone()
+    key = {"book": ctx.book, "bar_end": row[0] if row else None}
+    ids = [int(r[0]) for r in ctx.conn.execute(books.SQL["held"], key).fetchall()]
+    return list(bars.instruments_by_id(ctx.conn, ids).values())
 
 
 def alert_missed_action(ctx: Context, symbol: str, ex_date: date, kind: str) -> None:

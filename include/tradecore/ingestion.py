@@ -15,8 +15,9 @@ import psycopg
 from tradecore import market
 from tradecore.bars import Panel
 from tradecore.context import Context, feed_of
-from tradecore.errors import ConfigError
-from tradecore.feeds.base import BarBatch, CorporateAction
+from tradecore.errors import ConfigError, FeedError
+from tradecore.feeds.base import BarBatch, CorporateAction, SymbolFailure, make_rows
+from tradecore.model import Instrument
 from tradecore.provenance import hash_of
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
@@ -64,22 +65,24 @@ def ingest_range(
     actions_until: date,
     now: datetime,
     symbols: Sequence[str] | None = None,
+    held: Sequence[Instrument] = (),
     assumed: bool = False,
 ) -> dict[str, object]:
     """Fetch bars first..last and the actions up to actions_until; append what is new. Commits.
 
-    assumed (a bulk load): known_at is the bar's end + publication lag, or an action's ex-date, not the clock.
+    held: what the book holds, asked for also where it has left the universe. assumed (a bulk load): known_at is the
+    bar's end + publication lag, or an action's ex-date, not the clock.
     """
     trading, names = settings.trading, _due(settings, calendar, first, last, symbols)
-    if not names:
+    left = [i.symbol for i in held if i.symbol not in names]
+    if not names and not left:
         return {"versions": 0, "actions": 0, "symbols": 0}
     # all is fetched before anything is written: a feed that fails leaves no trace
-    feed = feed_of(settings)
-    batch = feed.bars(names, trading.book.timeframe, first, last, calendar)
-    actions = _one_a_day(feed.actions(names, first, actions_until))
+    batch, fetched = _fetch(settings, calendar, names, left, first, last, actions_until)
+    actions = _one_a_day(fetched)
     lag_ns = trading.data.publication_lag_minutes * 60 * 1_000_000_000
     with conn.transaction():
-        members = market.sync_members(conn, settings, calendar)
+        members = _and_held(market.sync_members(conn, settings, calendar), held)
         ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
         _quarantine_rejects(conn, settings, batch, now)
         changed = stored.append_versions(
@@ -114,7 +117,7 @@ def ingest_range(
         "versions": len(changed),
         "sessions": [str(d) for d in changed[-3:]],
         "actions": len(new),
-        "symbols": len(names),
+        "symbols": len(names) + len(left),
         "rejects": len(batch.rejects),
         "failures": [f"{f.symbol}: {f.error.message}" for f in batch.failures],
     }
@@ -139,6 +142,45 @@ def _due(settings: Settings, calendar: Calendar, first: date, last: date, symbol
         and (m.member_to is None or first < m.member_to)
         and (symbols is None or symbol in symbols)
     ]
+
+
+def _fetch(
+    settings: Settings,
+    calendar: Calendar,
+    names: Sequence[str],
+    left: Sequence[str],
+    first: date,
+    last: date,
+    actions_until: date,
+) -> tuple[BarBatch, list[CorporateAction]]:
+    """Return bars and actions from the feed. A name that left is asked for alone: it may be served no more."""
+    feed, timeframe = feed_of(settings), settings.trading.book.timeframe
+    batches, actions, failures = list[BarBatch](), list[CorporateAction](), list[SymbolFailure]()
+    if names:
+        batches.append(feed.bars(names, timeframe, first, last, calendar))
+        actions += feed.actions(names, first, actions_until)
+    for symbol in left:
+        try:
+            batch = feed.bars([symbol], timeframe, first, last, calendar)
+            mine = feed.actions([symbol], first, actions_until)
+        except FeedError as error:
+            failures.append(SymbolFailure(symbol=symbol, error=error))
+        else:
+            batches.append(batch)
+            actions += mine
+    whole = BarBatch(
+        rows=np.concatenate([b.rows for b in batches]) if batches else make_rows(()),
+        rejects=tuple(r for b in batches for r in b.rejects),
+        failures=tuple(f for b in batches for f in b.failures) + tuple(failures),
+    )
+    return whole, actions
+
+
+def _and_held(members: Sequence[Member], held: Sequence[Instrument]) -> tuple[Member, ...]:
+    """Return the universe, and behind it what the book holds of names that were taken out: due on no day."""
+    known = {m.instrument.instrument_id for m in members}
+    gone = [Member(instrument=i, member_from=date.max, member_to=None) for i in held if i.instrument_id not in known]
+    return (*members, *gone)
 
 
 def _one_a_day(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
@@ -233,12 +275,21 @@ def look_back(ctx: Context) -> list[date]:
 
 
 def validate_range(
-    settings: Settings, conn: psycopg.Connection, calendar: Calendar, *, sessions: Sequence[date], now: datetime
+    settings: Settings,
+    conn: psycopg.Connection,
+    calendar: Calendar,
+    *,
+    sessions: Sequence[date],
+    now: datetime,
+    held: Sequence[Instrument] = (),
 ) -> dict[str, object]:
-    """Validate each bar end whose newest content this suite has not judged; select what passed. Commits."""
+    """Validate each bar end whose newest content this suite has not judged; select what passed. Commits.
+
+    held: what the book holds is checked like a member, and counts for nothing where it has left the universe.
+    """
     trading = settings.trading
     with conn.transaction():
-        members = market.sync_members(conn, settings, calendar)
+        members = _and_held(market.sync_members(conn, settings, calendar), held)
         checks, versions = _checks(settings, conn, calendar, members, sessions)
         fresh = [c for c in checks if not _judged(conn, settings, c)]
         failed = written = 0

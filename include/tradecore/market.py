@@ -24,7 +24,6 @@ from tradecore.model import (
     H_LAST,
     H_NS,
     H_PERSON,
-    Bools,
     Capital,
     Floats,
     Instrument,
@@ -153,11 +152,12 @@ def to_market(
     timeframe: str,
     deposits: Mapping[int, int] | None = None,
     person_states: Mapping[int, int] | None = None,
+    left_days: Mapping[int, int] | None = None,
 ) -> Market:
     """Return a panel and the actions that go ex in it as kernel arrays [T + 1, n]: one more row tells the next bar.
 
     An action goes ex at the first bar of its session, or of the next one if its date is none. deposits and
-    person_states are keyed by bar_end_ns.
+    person_states are keyed by bar_end_ns; left_days says from which day on an instrument is no longer a member.
     """
     n_bars, n = panel.traded.shape
     last_end = calendar.next_bar_end(_at(panel, n_bars - 1, calendar, timeframe), timeframe)
@@ -181,11 +181,15 @@ def to_market(
         head[ns == key, 4] = amount
     for key, state in (person_states or {}).items():
         head[ns == key, H_PERSON] = state
+    left = np.zeros((n_bars + 1, n), np.bool_)
+    for instrument, day in (left_days or {}).items():
+        if instrument in where:
+            left[:, where[instrument]] = days >= day
     padded = {
         name: np.vstack([getattr(panel, name), np.zeros((1, n), getattr(panel, name).dtype)])
         for name in ("open", "high", "low", "close", "volume", "traded")
     }
-    return Market(**padded, split_num=num, split_den=den, dividend=dividend, pay_day=pay_day, head=head)
+    return Market(**padded, split_num=num, split_den=den, dividend=dividend, pay_day=pay_day, left=left, head=head)
 
 
 def _at(panel: Panel, t: int, calendar: Calendar, timeframe: str) -> datetime:
@@ -219,6 +223,13 @@ def bar_row(market: Market, t: int) -> Market:
     return Market(*(a[t] for a in market))
 
 
+def left_days(members: Sequence[Member], instruments: Sequence[int]) -> dict[int, int]:
+    """Return {instrument: first day no longer a member} of those that leave, or were taken out of the universe."""
+    until = {m.instrument.instrument_id: m.member_to for m in members}
+    gone = {i: date.min for i in instruments if i not in until}
+    return {i: to_day(d) for i, d in {**until, **gone}.items() if d is not None}
+
+
 def instrument_arrays(instruments: Sequence[Instrument]) -> Instruments:
     """Return tick and step of instruments as kernel arrays."""
     return Instruments(
@@ -240,8 +251,9 @@ def columns_of(rule: Rule, instruments: Sequence[Instrument]) -> list[int]:
 
 
 def score_now(rule: Rule, panel: Panel) -> Floats:
-    """Return a strategy's scores [n] at the last row of a panel that holds its lookback; NaN beside its symbols, and
-    for a name that is no member on that day: bulk loads bring bars from before and after.
+    """Return a strategy's scores [n] at the last row of a panel that holds its lookback; NaN beside its symbols.
+
+    A name that is no member yet has no score, though bulk loads bring bars from before; one that left is flat.
 
     Raises StrategyError whatever the strategy's own code raised: it is the owner's, and may raise anything.
     """
@@ -258,7 +270,7 @@ def score_now(rule: Rule, panel: Panel) -> Floats:
             next_step=f"run `python -m tradecore signal SESSION --strategy {rule.name}` to see it",
             strategy=rule.name,
         ) from error
-    return np.where(_is_due(rule, panel)[-1], out, np.nan)
+    return np.asarray(_while_member(rule, panel, out[None, :])[-1])
 
 
 def score_history(rule: Rule, panel: Panel) -> Floats:
@@ -266,13 +278,14 @@ def score_history(rule: Rule, panel: Panel) -> Floats:
     index = columns_of(rule, panel.instruments)
     out = np.full(panel.traded.shape, np.nan)
     out[:, index] = strategies.score_panel(rule.strategy, rule.params, panel.columns(index))
-    return np.where(_is_due(rule, panel), out, np.nan)
+    return _while_member(rule, panel, out)
 
 
-def _is_due(rule: Rule, panel: Panel) -> Bools:
-    """Tell for each row and column [T, n] whether the name is one of the strategy's, and a member on that day."""
-    first, until = np.array([rule.due.get(i.symbol, (0, 0)) for i in panel.instruments], np.int64).reshape(-1, 2).T
-    return np.asarray((panel.day[:, None] >= first) & (panel.day[:, None] < until))
+def _while_member(rule: Rule, panel: Panel, score: Floats) -> Floats:
+    """Return scores of the last rows of a panel as membership has them: NaN before it, 0 once a name has left."""
+    day, never = panel.day[-score.shape[0] :, None], (to_day(date.max), to_day(date.max))
+    first, until = np.array([rule.due.get(i.symbol, never) for i in panel.instruments], np.int64).reshape(-1, 2).T
+    return np.asarray(np.where(day >= until, 0.0, np.where(day >= first, score, np.nan)))
 
 
 def bars_per_year(calendar: Calendar, timeframe: str) -> float:

@@ -86,7 +86,8 @@ F_COLUMNS = 9
     EV_HALTED,
     EV_REPLACED,
     EV_DEPOSIT,
-) = range(18)
+    EV_LEFT_UNIVERSE,
+) = range(19)
 EVENT_NAMES = (
     "split",
     "dividend",
@@ -106,8 +107,9 @@ EVENT_NAMES = (
     "halted",
     "working_order_replaced",
     "deposit",
+    "left_universe",
 )
-DECISION_EVENTS = frozenset(range(EV_NAME_CAP, EV_DEPOSIT))
+DECISION_EVENTS = frozenset((*range(EV_NAME_CAP, EV_DEPOSIT), EV_LEFT_UNIVERSE))
 RECEIVABLE_SLOTS = 8
 
 EQUAL_WEIGHT, VOLATILITY_ADJUSTED = range(2)
@@ -149,8 +151,8 @@ class Capital(NamedTuple):
 
 class Market(NamedTuple):
     """Bars of T ends, each [T, n] unless said; `traded` False rows hold zeros. Split and dividend take effect before
-    the open of their bar; `head` is [T, 6]: bar_end_ns, day, first of session, last of session, deposit e4, person's
-    state or -1."""
+    the open of their bar; `left` says who is no longer in the universe; `head` is [T, 6]: bar_end_ns, day, first of
+    session, last of session, deposit e4, person's state or -1."""
 
     open: Ints
     high: Ints
@@ -162,6 +164,7 @@ class Market(NamedTuple):
     split_den: Ints
     dividend: Ints
     pay_day: Ints
+    left: Bools
     head: Ints
 
 

@@ -31,6 +31,7 @@ from tradecore.context import (
     context,
     contexts,
     deliver_quietly,
+    held_instruments,
     last_available_session,
     open_book,
     require_turn,
@@ -58,7 +59,14 @@ def ingest(ctx: Context) -> Result:
         first = ctx.calendar.previous_session(first)
     until = ctx.calendar.next_session(ctx.session_date)
     result = ingestion.ingest_range(
-        ctx.settings, ctx.conn, ctx.calendar, first=first, last=ctx.session_date, actions_until=until, now=ctx.now
+        ctx.settings,
+        ctx.conn,
+        ctx.calendar,
+        first=first,
+        last=ctx.session_date,
+        actions_until=until,
+        now=ctx.now,
+        held=held_instruments(ctx),
     )
     missed = ctx.conn.execute(
         books.SQL["missed_actions"],
@@ -73,7 +81,12 @@ def ingest(ctx: Context) -> Result:
 def validate(ctx: Context) -> Result:
     """Check what is new, put failing rows into quarantine, select the rest; say whether the gate is open."""
     result = ingestion.validate_range(
-        ctx.settings, ctx.conn, ctx.calendar, sessions=ingestion.look_back(ctx), now=ctx.now
+        ctx.settings,
+        ctx.conn,
+        ctx.calendar,
+        sessions=ingestion.look_back(ctx),
+        now=ctx.now,
+        held=held_instruments(ctx),
     )
     ingestion.write_manifest(ctx)
     is_open, reason = decision.gate(ctx)

@@ -115,6 +115,7 @@ def load_bar(ctx: Context, axes: Axes) -> tuple[Market, Instruments]:
         timeframe=ctx.record.timeframe,
         deposits={ns: int(deposit[0])} if deposit else None,
         person_states={ns: int(person[0])} if person else None,
+        left_days=market.left_days(stored.read_universe(ctx.conn, ctx.record.universe), axes.instruments),
     )
     return found, market.instrument_arrays(instruments)
 

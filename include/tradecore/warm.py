@@ -98,6 +98,7 @@ def _market() -> Market:
         split_den=ones.copy(),
         dividend=np.zeros_like(ones),
         pay_day=np.zeros_like(ones),
+        left=np.zeros(ones.shape, np.bool_),
         head=head,
     )
 

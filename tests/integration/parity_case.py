@@ -110,7 +110,7 @@ def run_reference(
     ends = [(d, e) for d in calendar.sessions_in_range(first_bar, after) for e in calendar.bar_ends(d, timeframe)]
     adjusted = {s: _adjusted(s, ends, rows, actions) for s in order}
     run = [(d, e) for d, e in ends if sessions[0] <= d <= after]
-    bars = [_bar(d, e, order, rows, actions, calendar, timeframe) for d, e in run]
+    bars = [_bar(d, e, order, rows, actions, found) for d, e in run]
     strategy = trading.strategies["ma_crossover"]
     p = {"short_period": 20, "long_period": 50, "average": "sma", "confidence_threshold": 0.75, **strategy.params}
     need = reference.ma_crossover_window(p["long_period"], p["average"])
@@ -184,9 +184,9 @@ def _adjusted(symbol: str, ends: list[tuple[date, datetime]], rows: dict[Any, An
 
 
 def _bar(
-    day: date, end: datetime, order: tuple[str, ...], rows: dict[Any, Any], actions: Any, calendar: Any, timeframe: str
+    day: date, end: datetime, order: tuple[str, ...], rows: dict[Any, Any], actions: Any, found: settings.Settings
 ) -> RefBar:
-    ends = calendar.bar_ends(day, timeframe)
+    ends = book_calendar(found).bar_ends(day, found.trading.book.timeframe)
     quotes = []
     for symbol in order:
         mine = [a for a in actions if a.symbol == symbol and a.ex_date == day and end == ends[0]]
@@ -206,6 +206,7 @@ def _bar(
                 split=split,
                 dividend=paid,
                 pay_day=pay,
+                left=(until := found.trading.universe.members[symbol].member_to) is not None and day >= until,
             )
         )
     return RefBar(

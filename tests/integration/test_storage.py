@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+import yaml
 from project_home import FIRST, HISTORY, NOW, SAMPLE, SYMBOLS, Project, make, open_for_trading, rows
 from psycopg import sql
 
@@ -276,20 +277,51 @@ def add_intent(conn: psycopg.Connection, name: str, order_id: str, at: datetime,
     )
 
 
-def test_book_keeps_a_name_that_left_the_universe_with_an_order_out(tmp_path, database_url, conn):
+def leave(project: Project, symbol: str, on: date, how: str) -> None:
+    """Have a name leave the universe: by a date, or by its line being taken out of the configuration."""
+    config = yaml.safe_load(project.config.read_text())
+    if how == "taken out":
+        del config["universe"]["members"][symbol]
+    else:
+        config["universe"]["members"][symbol]["member_to"] = on
+    project.config.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+@pytest.mark.parametrize("how", ["member_to", "taken out"])
+def test_name_that_left_the_universe_is_settled_and_then_sold(tmp_path, database_url, conn, how: str):
+    """An order for MSFT is out when it leaves: it fills, and what it filled is sold at the next open."""
     project = make(tmp_path, database_url)
     open_for_trading(project, conn)
-    first, second, third = project.sessions(3)
+    first, *later = project.sessions(9)
     project.trade(conn, first)
     sent = {r[0] for r in rows(conn, "SELECT symbol FROM orders JOIN instrument_symbols USING (instrument_id)")}
     assert "MSFT" in sent, "not exercised: no order for MSFT"
-    config = project.config.read_text()
-    project.config.write_text(config.replace("    MSFT:\n      list_from: 2000-03-01\n", ""))
-    assert "MSFT" not in project.settings().trading.universe.symbols
-    project.trade(conn, second, third)
-    filled = "SELECT count(*) FROM fills JOIN instrument_symbols USING (instrument_id) WHERE symbol = %s"
+    leave(project, "MSFT", later[0], how)
+    done = project.trade(conn, *later)
+    mine = "FROM {} JOIN instrument_symbols USING (instrument_id) WHERE symbol = 'MSFT'"
+    fills = rows(conn, f"SELECT qty_e6, bar_end_at::date {mine.format('fills')} ORDER BY fill_no, bar_end_at")
+    assert [day for _, day in fills] == later[:2]
+    assert fills[0][0] > 0, "bought at the first open"
+    assert sum(q for q, _ in fills) == 0, "and sold at the second"
+    told = rows(conn, f"SELECT bar_end_at::date, after_value {mine.format('risk_events')} AND rule = 'left_universe'")
+    assert told == [(later[0], 0)]
+    asked = rows(conn, f"SELECT max(session_date) {mine.format('bar_versions')}")
+    assert asked == [(later[4 if how == "member_to" else 1],)], "while held, and while bars of a member are restated"
+    assert [r["validate"]["gate_open"] for r in done] == [True] * len(later)
+    assert rows(conn, "SELECT members_due FROM quality_results ORDER BY bar_end_at DESC LIMIT 1") == [(3,)]
+
+
+def test_name_that_left_and_is_served_no_more_is_kept_and_stops_nobody_else(tmp_path, database_url, conn):
+    project = make(tmp_path, database_url)
+    open_for_trading(project, conn)
+    first, *later = project.sessions(3)
+    project.trade(conn, first)
+    leave(project, "MSFT", later[0], "taken out")
+    (project.prices / "MSFT.csv").unlink()
+    done = project.trade(conn, *later)
+    assert "MSFT" in done[0]["ingest"]["failures"][0]
     ended = "SELECT status FROM orders JOIN instrument_symbols USING (instrument_id) WHERE symbol = %s"
-    assert (rows(conn, filled, "MSFT"), rows(conn, ended, "MSFT")) == ([(0,)], [("EXPIRED",)]), "it met no bar"
+    assert rows(conn, ended, "MSFT") == [("EXPIRED",)], "it met no bar"
 
 
 # Bars: append-only versions, restatements, corporate actions ----------------------------------------------------------

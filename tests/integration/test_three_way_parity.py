@@ -17,7 +17,17 @@ from tradecore.storage import bars as stored
 pytestmark = pytest.mark.db
 FIRST_BAR, FIRST, LAST = date(2004, 2, 2), date(2004, 9, 1), date(2005, 9, 1)
 SPLIT_EVE, SPLIT_DAY = date(2005, 2, 25), date(2005, 2, 28)
+LEAVES = date(2005, 6, 28)
 STRESSED: dict[str, Any] = {
+    "universe": {
+        "members": {
+            "AAPL": {"list_from": "2000-03-01"},
+            "MSFT": {"list_from": "2000-03-01"},
+            "IBM": {"list_from": "2000-03-01"},
+            "GOOG": {"list_from": "2004-08-19", "member_to": str(LEAVES)},
+            "FB": {"list_from": "2012-05-18"},
+        }
+    },
     "strategies": {"ma_crossover": {"symbols": "all", "params": {"confidence_threshold": 0.3}}},
     "risk": {
         "max_daily_loss": 0.004,
@@ -63,6 +73,7 @@ def test_stages_equal_fold_equal_day_loop(tmp_path, database_url, conn, sizing: 
             "reduce-only": 1,
             "halt": 1,
             "resume": 1,
+            "left the universe": 1,
         }
     for what, least in least_of.items():
         assert seen[what] >= least, f"not exercised: {what} {seen[what]} of {least} in {dict(seen)}"
@@ -91,6 +102,7 @@ def covered(conn: psycopg.Connection) -> Counter[str]:
             "order across the split": count(
                 f"SELECT count(*) FROM intents WHERE bar_end_at = {at_eve} AND instrument_id = {aapl} AND split_num = 2"
             ),
+            "left the universe": count("SELECT count(*) FROM risk_events WHERE rule = 'left_universe'"),
             "reduce-only": count("SELECT count(*) FROM state_events WHERE to_state = 1"),
             "halt": count("SELECT count(*) FROM state_events WHERE to_state = 2"),
             "resume": count("SELECT count(*) FROM state_events WHERE from_state = 2 AND to_state = 0"),

@@ -73,6 +73,7 @@ def random_world(
         "deposit": p(0.1),
         "person": p(0.1),
         "undecided": p(0.2),
+        "left": p(0.3),
     }
     quotes = _quotes(rng, n, bars + 1, odds)
     per_session = rng.choice((1, 1, 2))
@@ -91,6 +92,10 @@ def random_world(
             )
         )
     _actions(rng, ref_bars, odds)
+    for i in range(n):
+        if rng.random() < odds["left"]:
+            for bar in ref_bars[rng.randrange(bars) :]:
+                bar.quotes[i].left = True
     known = [[q.split for q in bar.quotes] for bar in ref_bars[1:]]
     if surprises:
         known = [[s if rng.random() < 0.5 else rng.choice(((1, 1), (2, 1))) for s in row] for row in known]
@@ -238,6 +243,7 @@ def market(bars: list[RefBar], splits: list[list[tuple[int, int]]] | None = None
         split_den=np.ascontiguousarray(ratio[:, :, 1]),
         dividend=cells(lambda q: _ints(q.dividend, 10**6)),
         pay_day=cells(lambda q: q.pay_day or 0),
+        left=cells(lambda q: q.left).astype(np.bool_),
         head=np.array(head, np.int64),
     )
 

@@ -17,6 +17,7 @@ from tradecore.model import (
     EV_DEPOSIT,
     EV_DIVIDEND,
     EV_DIVIDEND_ASSUMED_PAID,
+    EV_LEFT_UNIVERSE,
     EV_RECEIVABLE_PAID,
     EV_SPLIT,
     EV_STALE,
@@ -209,7 +210,7 @@ def settle_bar(book, bar, instruments, params, journal):
 
 
 @njit(cache=True)
-def decide_bar(book, score, capital, volatility, traded, split_num, split_den, instruments, params, journal, ns):
+def decide_bar(book, score, capital, volatility, traded, left, split_num, split_den, instruments, params, journal, ns):
     """Return the Decision for the next bar: sizes, caps and quantities in next-bar units."""
     n_strategies, n = score.shape
     qty = np.zeros(n, np.int64)
@@ -233,8 +234,10 @@ def decide_bar(book, score, capital, volatility, traded, split_num, split_den, i
         contribution[:] = alloc
         target[:] = qty
         return Decision(weight, contribution, target, ref, opinion, qty, alloc)
-    size_weights(score, capital, volatility, traded, params, weight, active)
+    size_weights(score, capital, volatility, traded, left, params, weight, active)
     for i in range(n):
+        if left[i] and traded[i] and qty[i] != 0:
+            log_event(journal, EV_LEFT_UNIVERSE, i, qty[i], 0, ns)
         kept = 0
         for s in range(n_strategies):
             if active[s, i]:
@@ -263,6 +266,7 @@ def bar_at(market, t):
         market.split_den[t],
         market.dividend[t],
         market.pay_day[t],
+        market.left[t],
         market.head[t],
     )
 
@@ -308,6 +312,7 @@ def fold(book, market, scores, capital, volatility, decides, instruments, params
                 capital,
                 volatility[t],
                 bar.traded,
+                bar.left,
                 market.split_num[t + 1],
                 market.split_den[t + 1],
                 instruments,

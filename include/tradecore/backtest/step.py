@@ -175,6 +175,7 @@ def decide(
         capital,
         volatility,
         bar.traded,
+        bar.left,
         upcoming.split_num,
         upcoming.split_den,
         instruments,

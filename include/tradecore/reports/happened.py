@@ -27,6 +27,7 @@ _QUANTITY_RULES = {
     "below_min_notional": "no order for {} shares: too small an amount",
     "inside_band": "no order for {} shares: inside the rebalancing band",
     "working_order_replaced": "the rest of an older order ({} shares) was replaced",
+    "left_universe": "no longer in the universe: its {} shares are to be sold",
     "no_opinion": "no opinion: {} shares are kept",
 }
 _TOLD_ELSEWHERE = ("state",)  # the state events say it, with actor and reason

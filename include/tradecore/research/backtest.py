@@ -82,7 +82,11 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
     names = tuple(r.name for r in rules)
     return Inputs(
         market=market.to_market(
-            panel.rows(back - 1, panel.bar_end_ns.size), actions, calendar=calendar, timeframe=timeframe
+            panel.rows(back - 1, panel.bar_end_ns.size),
+            actions,
+            calendar=calendar,
+            timeframe=timeframe,
+            left_days=market.left_days(members, [i.instrument_id for i in instruments]),
         ),
         scores=scores,
         capital=market.capital_of(rules, names, instruments),

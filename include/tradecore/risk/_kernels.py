@@ -15,17 +15,23 @@ from tradecore.portfolio._kernels import log_event
 
 
 @njit(cache=True)
-def size_weights(score, capital, volatility, traded, params, weight, active):
-    """Write weight [S, n] ppm and active [S, n] from score [S, n] in 0..1 (NaN = no opinion) and capital."""
+def size_weights(score, capital, volatility, traded, left, params, weight, active):
+    """Write weight [S, n] ppm and active [S, n] from score [S, n] in 0..1 (NaN = no opinion) and capital.
+
+    A name that left the universe is flat for everyone, whoever holds it.
+    """
     n_strategies, n = score.shape
     for s in range(n_strategies):
         seen = 0
         for i in range(n):
-            if traded[i] and capital.member[s, i]:
+            if traded[i] and capital.member[s, i] and not left[i]:
                 seen += 1
         for i in range(n):
             active[s, i] = False
             weight[s, i] = 0
+            if left[i]:
+                active[s, i] = traded[i]
+                continue
             x = score[s, i]
             if not traded[i] or not capital.member[s, i] or np.isnan(x):
                 continue

@@ -39,6 +39,9 @@ FROM book_states WHERE book = %s AND bar_end_at = %s
 -- name: last_state
 SELECT bar_end_at, session_date FROM book_states WHERE book = %s ORDER BY bar_end_at DESC LIMIT 1
 
+-- name: newest_state_until
+SELECT max(bar_end_at) FROM book_states WHERE book = %s AND bar_end_at <= %s
+
 -- name: positions
 SELECT instrument_id, qty_e6, mark_e4, stale_bars FROM book_positions WHERE book = %s AND bar_end_at = %s
 
