@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ def _get(app: App, name: str) -> Any:
         return {"pending": [asdict(fault) for fault in plan.faults if fault.times > 0], "fired": plan.fired}
     if name == "state":
         app.venue.advance(app.clock())
-        return {**asdict(state), "config": {**asdict(state.config), "secret_key": "..."}}
+        return {**asdict(state, dict_factory=_plain), "config": {**asdict(state.config), "secret_key": "..."}}
     raise ApiError(404, None, f"there is no /standin/{name}; GET /standin/ lists what there is")
 
 
@@ -102,6 +103,11 @@ def _post(app: App, name: str, document: Any) -> Any:
         app.reset(State.new(app.config()))
         return {}
     raise ApiError(404, None, f"there is no /standin/{name}; GET /standin/ lists what there is")
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a record as a dict; JSON has no word for infinite."""
+    return {key: "never" if value == math.inf else value for key, value in pairs}
 
 
 def _set_clock(app: App, document: dict[str, Any]) -> dict[str, Any]:

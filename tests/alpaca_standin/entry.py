@@ -268,6 +268,8 @@ def _check_class(order: Order, body: dict[str, Any], base_price: Decimal) -> Non
     stop_loss = number(body.get("stop_loss") or {}, "stop_price")
     if order.time_in_force not in ("day", "gtc") or order.extended_hours:
         raise invalid(f"{order.order_class} orders must be DAY or GTC orders without extended hours")
+    if order.type == "trailing_stop":
+        raise invalid("trailing stop orders must be simple orders")
     if order.order_class in ("bracket", "oco") and take_profit is None:
         raise invalid(f"{order.order_class} orders require take_profit.limit_price", MISSING)
     if order.order_class in ("bracket", "oco") and stop_loss is None:

@@ -186,6 +186,9 @@ def test_what_a_person_does_beside_the_program(standin: Standin):
     assert standin.api("GET", f"/v2/orders/{bought['id']}")[1]["filled_avg_price"] == "10"
     with pytest.raises(ValueError, match="cannot go back"):
         standin.set_clock(EVENING)
+    state = standin.admin("state")
+    assert (len(state["orders"]), state["holdings"]["IBM"]["qty"]) == (2, "3")
+    assert state["config"]["secret_key"] == "..."
     standin.admin("reset", {})
     assert standin.api("GET", "/v2/orders?status=all")[1] == []
     assert standin.api("GET", "/v2/account")[1]["cash"] == "100000"

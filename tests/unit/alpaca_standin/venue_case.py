@@ -42,6 +42,7 @@ class Case:
         names = ("time", "symbol", "open", "high", "low", "close", "volume")
         market = Market(SESSIONS, bars_from_rows([dict(zip(names, row, strict=True)) for row in ROWS], SESSIONS))
         self.now = now
+        self.fired: set[str] = set()
         self.lines: list[dict[str, Any]] = []
         plan = FaultPlan(faults=[Fault(**row) for row in faults])
         config = {"partial_fill_frac": Decimal(0), "rate_limit_per_min": 0} | config
