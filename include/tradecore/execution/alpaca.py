@@ -115,7 +115,7 @@ class AlpacaBroker:
             raise Rejected(f"Alpaca has no order {broker_order_id}.", code="no_such_order")
         if old.qty * qty < 0:
             raise Rejected("A replacement keeps the side of its order.", code="malformed")
-        body = {"qty": records.plain(abs(qty)), "client_order_id": client_order_id}
+        body = {"qty": records.plain(qty.copy_abs()), "client_order_id": client_order_id}
         if limit_price is not None:
             body["limit_price"] = records.plain(limit_price)
         return self._send_order("PATCH", _path(broker_order_id), body, permit)

@@ -135,11 +135,16 @@ def plain(value: Decimal) -> str:
     return format(value, "f")
 
 
+def signed(value: Decimal, sign: int) -> Decimal:
+    """Return a number with that sign, all its digits kept: arithmetic would round to 28."""
+    return value.copy_abs() if sign > 0 else value.copy_abs().copy_negate()
+
+
 def order_body(order: OrderRequest) -> dict[str, Any]:
     """Return the document that asks for an order: numbers are strings, side and quantity apart."""
     body: dict[str, Any] = {
         "symbol": order.symbol,
-        "qty": plain(abs(order.qty)),
+        "qty": plain(order.qty.copy_abs()),
         "side": "buy" if order.qty > 0 else "sell",
         "type": order.order_type,
         "time_in_force": order.time_in_force,
@@ -173,8 +178,8 @@ def order_of(document: Document, parent_id: str | None = None) -> BrokerOrder:
         broker_order_id=text(document, "id"),
         client_order_id=maybe(document, "client_order_id"),
         symbol=maybe(document, "symbol"),
-        qty=sign * (filled if qty is None else qty),
-        filled_qty=sign * filled,
+        qty=signed(filled if qty is None else qty, sign),
+        filled_qty=signed(filled, sign),
         status=status,
         order_type=maybe(document, "type") or maybe(document, "order_type"),
         time_in_force=maybe(document, "time_in_force"),
@@ -218,7 +223,7 @@ def fill_of(document: Document) -> BrokerFill:
         fill_id=text(document, "id"),
         broker_order_id=text(document, "order_id"),
         symbol=text(document, "symbol"),
-        qty=sign_of(document) * abs(stated(document, "qty")),
+        qty=signed(stated(document, "qty"), sign_of(document)),
         price=stated(document, "price"),
         filled_at=filled_at,
     )
@@ -274,7 +279,7 @@ def position_of(document: Document) -> Position:
     qty = stated(document, "qty")
     return Position(
         symbol=text(document, "symbol"),
-        qty=-abs(qty) if maybe(document, "side") == "short" else qty,
+        qty=signed(qty, -1) if maybe(document, "side") == "short" else qty,
         average_cost=stated(document, "avg_entry_price"),
         market_value=amount(document, "market_value"),
     )

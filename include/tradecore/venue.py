@@ -1,0 +1,57 @@
+"""Which venue a book trades at: opens the desk of a run. Here alone a broker is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import psycopg
+
+from tradecore.errors import ConfigError
+from tradecore.execution.broker import Broker, Desk
+from tradecore.execution.simulated import SimulatedBroker
+from tradecore.settings import Settings
+from tradecore.storage.books import BookRecord
+
+LIVE = {"alpaca-paper": False, "alpaca-live": True}
+
+
+def open_desk(
+    settings: Settings,
+    conn: psycopg.Connection,
+    record: BookRecord,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], None],
+) -> Desk:
+    """Return the desk of a book: its broker, the clock that goes on while it waits (aware), and how it waits (seconds).
+
+    The book's kind decides, whatever is configured now: a book that was opened on paper never trades live. Nothing is
+    asked of the venue here. Raises ConfigError without keys, or for an address that is not the account's.
+    """
+    return Desk(broker=_broker(settings, conn, record, clock), clock=clock, sleep=sleep)
+
+
+def _broker(settings: Settings, conn: psycopg.Connection, record: BookRecord, clock: Callable[[], datetime]) -> Broker:
+    if record.kind == "simulated":
+        return SimulatedBroker(conn, record, clock)
+    if record.kind not in LIVE:
+        raise ConfigError(f"book {record.book!r} is of kind {record.kind!r}, which no broker here serves.")
+    live = LIVE[record.kind]
+    if settings.alpaca is None:
+        kind = "live" if live else "paper"
+        raise ConfigError(
+            f"book {record.book!r} trades at Alpaca ({kind}), and there are no keys.",
+            next_step=f"make keys of the {kind} account on Alpaca's dashboard; set ALPACA_API_KEY and "
+            "ALPACA_SECRET_KEY in .env. Without an account: make sandbox, or book.broker: simulated in trading.yaml",
+            book=record.book,
+        )
+    from tradecore.execution.alpaca import AlpacaBroker  # half a second, for books at Alpaca only
+
+    return AlpacaBroker(
+        api_key=settings.alpaca.api_key.get_secret_value(),
+        secret_key=settings.alpaca.secret_key.get_secret_value(),
+        live=live,
+        clock=clock,
+        timeout_s=settings.trading.execution.http_timeout_s,
+        base_url=settings.alpaca.base_url,
+    )
