@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import psycopg
 
-from tradecore import market
+from tradecore import market, operations
 from tradecore.bars import Panel
 from tradecore.context import Context, feed_of
 from tradecore.errors import ConfigError, FeedError
@@ -295,9 +295,10 @@ def validate_range(
         failed = written = 0
         if fresh:
             verdicts = validate(fresh, trading.validation)
-            written = _select(conn, settings, members, verdicts, versions)
+            written, kept = _select(conn, settings, members, verdicts, versions)
             for verdict in verdicts:
-                failed += _record(conn, settings, verdict, now)
+                failed += _record(conn, settings, verdict, kept, now)
+            _alert_kept(settings, conn, kept, now)
     conn.commit()
     return {"validated": len(fresh), "known": len(checks) - len(fresh), "rows_failed": failed, "bars": written}
 
@@ -383,24 +384,56 @@ def _select(
     members: Sequence[Member],
     verdicts: Sequence[SessionVerdict],
     versions: Sequence[VersionRow],
-) -> int:
-    """Make the rows that passed the current bars; a bar whose newest version failed is dropped."""
+) -> tuple[int, list[CheckRow]]:
+    """Make the rows that passed the current bars; where the newest statement failed, a bar of an earlier one stays.
+
+    Returns how many passed, and the rows that failed while an earlier good bar stays.
+    """
     trading = settings.trading
     ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
     known = {(v.instrument_id, v.bar_end_at, v.dup_no): v for v in versions}
     passed: list[VersionRow] = []
-    failed: list[VersionRow] = []
+    failed: dict[tuple[int, datetime, int], CheckRow] = {}
     for verdict in verdicts:
         bad = verdict.failed_rows
         for row in verdict.check.rows:
-            good = not bad or row not in bad  # a row is hashed only where some failed
-            (passed if good else failed).append(known[ids[row.symbol], row.bar_end_at, row.dup_no])
-    return selection.select_bars(
-        conn, timeframe=trading.book.timeframe, source=trading.data.feed, passed=passed, failed=failed
+            key = (ids[row.symbol], row.bar_end_at, row.dup_no)
+            if not bad or row not in bad:  # a row is hashed only where some failed
+                passed.append(known[key])
+            else:
+                failed[key] = row
+    kept = selection.select_bars(
+        conn,
+        timeframe=trading.book.timeframe,
+        source=trading.data.feed,
+        passed=passed,
+        failed=[known[key] for key in failed],
+    )
+    return len(passed), [failed[v.instrument_id, v.bar_end_at, v.dup_no] for v in kept]
+
+
+def _alert_kept(settings: Settings, conn: psycopg.Connection, kept: Sequence[CheckRow], now: datetime) -> None:
+    """Tell a person once which bars the vendor restated into something that cannot be."""
+    if not kept:
+        return
+    bars = sorted({f"{row.symbol} {row.bar_end_at:%Y-%m-%d %H:%M}" for row in kept})
+    operations.raise_alert(
+        settings,
+        conn,
+        severity="warning",
+        kind="bad_restatement",
+        stage="validate",
+        title=f"{len(bars)} restated bar(s) failed validation, the earlier ones stay",
+        body=f"{settings.trading.data.feed}: {', '.join(bars[:20])}{', ...' if len(bars) > 20 else ''}.",
+        next_step="see the quarantine in the report; ask the vendor which is right",
+        now=now,
+        dedup_key="bad_restatement:" + hash_of([repr(row) for row in kept]),
     )
 
 
-def _record(conn: psycopg.Connection, settings: Settings, verdict: SessionVerdict, now: datetime) -> int:
+def _record(
+    conn: psycopg.Connection, settings: Settings, verdict: SessionVerdict, kept: Sequence[CheckRow], now: datetime
+) -> int:
     """Store a verdict and its quarantine; return how many rows failed."""
     trading, check = settings.trading, verdict.check
     for finding in verdict.findings:
@@ -413,7 +446,7 @@ def _record(conn: psycopg.Connection, settings: Settings, verdict: SessionVerdic
                 "symbol": r.symbol,
                 "session": r.session_date,
                 "expectation": finding.expectation,
-                "message": finding.message,
+                "message": finding.message + (" The earlier good bar stays selected." if r in kept else ""),
                 "now": now,
                 "record": f"{r.bar_end_at.isoformat()} o={r.open} h={r.high} l={r.low} c={r.close} v={r.volume} "
                 f"dup={r.dup_no}",

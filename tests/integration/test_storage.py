@@ -383,6 +383,39 @@ def ctx_of(project: Project, conn: psycopg.Connection, day: date) -> pipeline.Co
     return ctx
 
 
+def test_bad_restatement_leaves_the_good_bar_that_was_validated(project, conn):
+    """IBM's bar is restated into nonsense, its neighbour's of the next session was never good: only one has a bar."""
+    *_, third, day, after = project.sessions(5)
+    mine = "FROM bars JOIN instrument_symbols USING (instrument_id) WHERE symbol = 'IBM' AND session_date = %s"
+    before = rows(conn, f"SELECT bars.xmin::text, bars.*::text {mine}", third)
+    old = project.change("IBM", third, lambda line: line.replace(line.split(",")[4], "-1"))
+    project.change("IBM", day, lambda line: line.replace(line.split(",")[4], "-1"))
+    (done,) = project.trade(conn, day, now=LATER)
+    assert rows(conn, f"SELECT bars.xmin::text, bars.*::text {mine}", third) == before
+    assert rows(conn, f"SELECT 1 {mine}", day) == [], "never invented"
+    assert done["validate"]["rows_failed"] == 2
+    told = "SELECT message LIKE '%%earlier good bar stays%%' FROM quarantined_bars WHERE session_date = %s"
+    assert (set(rows(conn, told, third)), set(rows(conn, told, day))) == ({(True,)}, {(False,)})
+    alert = rows(conn, "SELECT severity, title, body FROM alerts WHERE kind = 'bad_restatement'")
+    assert [(a[0], a[2]) for a in alert] == [("warning", f"csv: IBM {third} 21:00.")]
+    project.change("IBM", third, lambda line: old)
+    project.trade(conn, after, now=LATER + timedelta(days=1))
+    close = rows(conn, f"SELECT close_e4, known_at {mine}", third)
+    assert close == [(round(float(old.split(",")[4]) * 1e4), LATER + timedelta(days=1))], "good again, and newer"
+
+
+def test_bar_that_an_own_statement_of_now_fails_is_dropped(project, conn):
+    """The same statement under a stricter suite: nothing earlier was good, so no bar is left."""
+    mine = "FROM bars JOIN instrument_symbols USING (instrument_id) WHERE symbol = 'IBM' AND session_date = %s"
+    *_, last, day = project.sessions(4)
+    assert len(rows(conn, f"SELECT 1 {mine}", last)) == 1
+    config = yaml.safe_load(project.config.read_text())
+    config["validation"] |= {"max_jump_frac": 1e-6, "min_coverage": 0, "max_missing": 4}
+    project.config.write_text(yaml.safe_dump(config, sort_keys=False))
+    project.trade(conn, day)
+    assert rows(conn, f"SELECT 1 {mine}", last) == []
+
+
 def test_restatement_in_a_bulk_load_is_kept_and_known_from_now_on(project, conn):
     """A bulk load assumes when bars were known; what contradicts them was learned now, and must not get lost."""
     day = date(2005, 1, 12)
@@ -506,7 +539,8 @@ def test_loads_go_through_copy(conn, monkeypatch, count: int):
     assert len(sessions) == count
     ends = [NOW + timedelta(days=k) for k in range(count)]
     found = bars.latest_versions(conn, **where, instruments=[instrument], bar_ends=ends)
-    assert selection.select_bars(conn, **where, passed=found, failed=[]) == count
+    assert len(found) == count
+    assert selection.select_bars(conn, **where, passed=found, failed=[]) == []
     copies = [text.split(" (")[0] for text in said if text.startswith("COPY")]
     assert copies == ['COPY "stage_versions"', 'COPY "stage_bars"']
     assert len(said) < 15, said

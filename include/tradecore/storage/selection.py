@@ -41,17 +41,23 @@ class _Run:
 
 def select_bars(
     conn: psycopg.Connection, *, timeframe: str, source: str, passed: Sequence[VersionRow], failed: Sequence[VersionRow]
-) -> int:
-    """Make validated versions the current bars, with their forward factors; drop bars whose newest version failed.
+) -> list[VersionRow]:
+    """Make validated versions the current bars, with their forward factors; drop what fails now and was selected.
 
-    Factors behind a changed bar are computed anew. Returns how many bars were selected.
+    A bar that an earlier statement of the vendor left stays where a later one failed: it was validated before it was
+    selected. Factors behind a changed bar are computed anew. Returns the failed versions whose earlier bar stays.
     """
     where = {"timeframe": timeframe, "source": source}
     bad: dict[int, list[datetime]] = defaultdict(list)
     for row in failed:
         bad[row.instrument_id].append(row.bar_end_at)
-    for instrument, ends in bad.items():
-        conn.execute(SQL["delete_bars"], {**where, "instrument": instrument, "bar_ends": ends})
+    lists = {
+        "instruments": [r.instrument_id for r in failed],
+        "bar_ends": [r.bar_end_at for r in failed],
+        "known": [r.known_at for r in failed],
+    }
+    if failed:
+        conn.execute(SQL["delete_bars"], {**where, **lists})
     prices = prices_to_e4(np.array([(r.open, r.high, r.low, r.close) for r in passed]).reshape(len(passed), 4))
     staged: dict[int, list[_Link]] = defaultdict(list)
     for k, (row, close) in enumerate(zip(passed, prices[:, 3].tolist(), strict=True)):
@@ -64,7 +70,8 @@ def select_bars(
     if passed:
         _upsert(conn, where, passed, prices, factors)
     _set_factors(conn, where, runs)
-    return len(passed)
+    earlier = set(conn.execute(SQL["earlier_bars"], {**where, **lists}).fetchall()) if failed else set()
+    return [r for r in failed if (r.instrument_id, r.bar_end_at) in earlier]
 
 
 def refresh_factors(conn: psycopg.Connection, *, timeframe: str, source: str, since: Mapping[int, datetime]) -> None:

@@ -84,13 +84,24 @@ ON CONFLICT (instrument_id, timeframe, bar_end_at, source) DO UPDATE
 SET session_date = excluded.session_date, known_at = excluded.known_at, open_e4 = excluded.open_e4,
     high_e4 = excluded.high_e4, low_e4 = excluded.low_e4, close_e4 = excluded.close_e4, volume = excluded.volume,
     adj_factor = excluded.adj_factor
-WHERE (bars.open_e4, bars.high_e4, bars.low_e4, bars.close_e4, bars.volume, bars.adj_factor)
-      IS DISTINCT FROM (excluded.open_e4, excluded.high_e4, excluded.low_e4, excluded.close_e4, excluded.volume,
-                        excluded.adj_factor)
+WHERE (bars.known_at, bars.open_e4, bars.high_e4, bars.low_e4, bars.close_e4, bars.volume, bars.adj_factor)
+      IS DISTINCT FROM (excluded.known_at, excluded.open_e4, excluded.high_e4, excluded.low_e4, excluded.close_e4,
+                        excluded.volume, excluded.adj_factor)
 
 -- name: delete_bars
-DELETE FROM bars WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = %(instrument)s
-  AND bar_end_at = ANY(%(bar_ends)s)
+-- The statement that fails is the one that was selected. A bar of an earlier one is left alone.
+DELETE FROM bars b
+USING unnest(%(instruments)s::integer[], %(bar_ends)s::timestamptz[], %(known)s::timestamptz[])
+      AS f (instrument_id, bar_end_at, known_at)
+WHERE b.timeframe = %(timeframe)s AND b.source = %(source)s AND b.instrument_id = f.instrument_id
+  AND b.bar_end_at = f.bar_end_at AND b.known_at >= f.known_at
+
+-- name: earlier_bars
+SELECT DISTINCT b.instrument_id, b.bar_end_at
+FROM bars b
+JOIN unnest(%(instruments)s::integer[], %(bar_ends)s::timestamptz[], %(known)s::timestamptz[])
+     AS f (instrument_id, bar_end_at, known_at) ON b.instrument_id = f.instrument_id AND b.bar_end_at = f.bar_end_at
+WHERE b.timeframe = %(timeframe)s AND b.source = %(source)s AND b.known_at < f.known_at
 
 -- name: factors_before
 SELECT w.instrument_id, b.adj_factor, b.session_date
