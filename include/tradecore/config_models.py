@@ -240,7 +240,7 @@ class Risk(ConfigModel):
 class PreTrade(ConfigModel):
     """Limits of the checks that each order to a real broker passes before it is sent."""
 
-    max_order_frac: Fraction = Field(0.05, gt=0, le=1, description="Notional of one order, of the equity.")
+    max_order_frac: Fraction = Field(0.15, gt=0, le=1, description="Notional of one order, of the equity.")
     max_adv_frac: Fraction = Field(0.01, gt=0, le=1, description="Quantity of one order, of the 20-session volume.")
     price_collar_frac: Fraction = Field(
         0.05, gt=0, le=1, description="Limit price against the reference; a reference older than a session refuses."
@@ -251,6 +251,10 @@ class PreTrade(ConfigModel):
     max_children_per_parent: Count = Field(50, ge=1, le=1_000, description="Children of one parent (twap).")
     duplicate_minutes: Count = Field(5, ge=0, le=1_440, description="Same symbol and side, sent less than this ago.")
     min_cash_frac: Fraction = Field(0.05, ge=0, lt=1, description="Cash kept after all open buys, of the equity.")
+    max_turnover_ratio: Number = Field(
+        3.0, ge=1, le=1_000, description="Turnover against its median of 60 sessions; above: a person approves."
+    )
+    restricted: tuple[Symbol, ...] = Field((), description="Names that are never ordered.")
 
 
 class Execution(ConfigModel):

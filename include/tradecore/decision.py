@@ -8,11 +8,12 @@ from datetime import datetime
 
 import numpy as np
 
-from tradecore import market, provenance
+from tradecore import market, order_style, provenance
 from tradecore.backtest import step
 from tradecore.bars import Panel
 from tradecore.context import Context
 from tradecore.errors import BookError
+from tradecore.execution.window import Window, window_of
 from tradecore.model import (
     DECISION_EVENTS,
     EQUITY,
@@ -24,11 +25,9 @@ from tradecore.model import (
     O_REF,
     O_SPLIT_DEN,
     O_SPLIT_NUM,
-    ORDER_TYPES,
     PEAK,
     PREV_SESSION_EQUITY,
     STATE,
-    TIMES_IN_FORCE,
     Decision,
     Instrument,
     Instruments,
@@ -292,9 +291,13 @@ def make_sheet(ctx: Context) -> dict[str, object]:
     _, journal = step.plan(
         at.loaded.book, decision, market.bar_row(at.bar, 0), market.bar_row(at.bar, 1), at.arrays, params
     )
-    lines = [_add_intent(ctx, version, at, row) for row in journal.orders.tolist()]
+    lines = [line for row in journal.orders.tolist() for line in _add_intents(ctx, version, at, row)]
     books.add_order_events(
         ctx.conn, [str(line["id"]) for line in lines], "PLANNED", bar_end=ctx.bar_end_at, now=ctx.now
+    )
+    parents = [str(line["id"]) for line in lines if line["type"] == "twap"]
+    books.add_order_events(
+        ctx.conn, parents, "VOIDED", bar_end=ctx.bar_end_at, now=ctx.now, detail="its slices stand for it"
     )
     for end in journal.ends.tolist():
         order_id = at.loaded.order_ids[end[0], end[2]]
@@ -339,32 +342,69 @@ def client_order_id(ctx: Context, instrument: int, epoch: int, *, leg: int = 0, 
     return "tc-" + hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def _add_intent(ctx: Context, version: int, at: Bench, row: list[int]) -> dict[str, object]:
-    """Write one line of the sheet; return its canonical record."""
+def _add_intents(ctx: Context, version: int, at: Bench, row: list[int]) -> list[dict[str, object]]:
+    """Write the orders of one line of the sheet; return their canonical records."""
     instrument = at.axes.instruments[row[O_INSTR]]
-    earlier = ctx.conn.execute(
-        "SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s",
-        (*ctx.key, instrument),
-    ).fetchone()
+    earlier = ctx.conn.execute(SQL["intents_of"], (*ctx.key, instrument)).fetchone()
     epoch = int(earlier[0]) if earlier else 0
-    line: dict[str, object] = {
-        "id": client_order_id(ctx, instrument, epoch),
-        "book": ctx.book,
-        "account": ctx.record.account,
-        "bar_end": ctx.bar_end_at,
-        "version": version,
-        "instrument": instrument,
-        "epoch": epoch,
-        "line": row[O_LINE],
-        "qty": row[O_QTY],
-        "type": ORDER_TYPES[0],
-        "tif": TIMES_IN_FORCE[0],
-        "remainder": ctx.settings.trading.execution.remainder,
-        "ref": row[O_REF],
-        "num": row[O_SPLIT_NUM],
-        "den": row[O_SPLIT_DEN],
-        "next": ctx.next_bar_end,
-        "reason": "rebalance to target",
-    }
-    ctx.conn.execute(SQL["add_intent"], line)
-    return line
+    parent_id = client_order_id(ctx, instrument, epoch)
+    lines: list[dict[str, object]] = []
+    for styled in _styled(ctx, at, row):
+        line: dict[str, object] = {
+            "id": client_order_id(ctx, instrument, epoch, child=styled.child),
+            "book": ctx.book,
+            "account": ctx.record.account,
+            "bar_end": ctx.bar_end_at,
+            "version": version,
+            "instrument": instrument,
+            "child": styled.child,
+            "epoch": epoch,
+            "line": styled.line,
+            "qty": styled.qty_e6,
+            "type": styled.order_type,
+            "tif": styled.time_in_force,
+            "remainder": ctx.settings.trading.execution.remainder,
+            "limit": styled.limit_e4,
+            "take_profit": styled.take_profit_e4,
+            "stop_loss": styled.stop_loss_e4,
+            "parent": parent_id if styled.child else None,
+            "not_before": styled.not_before_at,
+            "ref": row[O_REF],
+            "num": row[O_SPLIT_NUM],
+            "den": row[O_SPLIT_DEN],
+            "next": ctx.next_bar_end,
+            "reason": "rebalance to target",
+        }
+        ctx.conn.execute(SQL["add_intent"], line)
+        lines.append(line)
+    return lines
+
+
+def _styled(ctx: Context, at: Bench, row: list[int]) -> tuple[order_style.Styled, ...]:
+    """Return a line as the orders that its venue gets."""
+    line, qty, instrument = row[O_LINE], row[O_QTY], row[O_INSTR]
+    if ctx.record.kind == "simulated":
+        return order_style.simulated(line, qty)
+    return order_style.styled(
+        ctx.settings.trading.execution,
+        line=line,
+        qty_e6=qty,
+        ref_e4=row[O_REF],
+        tick_e4=int(at.arrays.tick[instrument]),
+        step_e6=int(at.arrays.step[instrument]),
+        window=venue_window(ctx),
+    )
+
+
+def venue_window(ctx: Context) -> Window:
+    """Return when this bar's sheet may be sent. For a simulated book the window lasts until the next bar."""
+    execution = ctx.settings.trading.execution
+    if ctx.record.kind == "simulated":
+        return Window(opens_at=ctx.bar_end_at, closes_at=ctx.next_bar_end)
+    return window_of(
+        execution.order_style,
+        decided_at=ctx.bar_end_at,
+        until=ctx.next_bar_end,
+        session=ctx.calendar.session(ctx.calendar.session_of(ctx.next_bar_end)),
+        margin_s=execution.window_margin_s,
+    )

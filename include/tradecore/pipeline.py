@@ -22,9 +22,8 @@ from datetime import date, datetime
 import numpy as np
 import psycopg
 
-from tradecore import decision, ingestion, market, provenance, reporting
+from tradecore import decision, ingestion, market, provenance, reporting, submission
 from tradecore.context import (
-    SETTLED,
     Context,
     alert_missed_action,
     book_calendar,
@@ -38,7 +37,7 @@ from tradecore.context import (
     turn,
 )
 from tradecore.errors import StrategyError, TradecoreError
-from tradecore.model import HALTED, STATE_NAMES
+from tradecore.model import STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
 from tradecore.storage import books
@@ -226,64 +225,8 @@ def approve(ctx: Context) -> Result:
 
 
 def submit(ctx: Context) -> Result:
-    """Send the approved sheet, each order once: SUBMITTING is committed before the venue is asked.
-
-    The simulated venue acknowledges until the next bar has settled; a window that passed sends nothing. The book's lock
-    keeps settle, a halt and another submit out; between the two commits they may come, so all is looked at again.
-    """
-    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        if ctx.status() == "closed":
-            return {"already": True}
-        last = decision.newest(ctx)
-        if last is None or last[2] is None:
-            return {"sent": 0, "reason": "no decision"}
-        refusal, waiting = _refusal(ctx, last[0], last[2]), _waiting(ctx)
-        if not refusal:
-            fresh = [order_id for order_id, status in waiting if status != "SUBMITTING"]
-            books.add_order_events(ctx.conn, fresh, "SUBMITTING", bar_end=ctx.bar_end_at, now=ctx.now)
-    ctx.conn.commit()
-    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        if ctx.status() == "closed":
-            return {"already": True}
-        refusal = refusal or _refusal(ctx, last[0], last[2])
-        ids = [order_id for order_id, _ in _waiting(ctx)]
-        status, detail = ("NOT_SENT", refusal) if refusal else ("ACKED", "simulated")
-        books.add_order_events(ctx.conn, ids, status, bar_end=ctx.bar_end_at, now=ctx.now, detail=detail)
-        total = len(ctx.conn.execute(books.SQL["planned"], ctx.key).fetchall())
-        ctx.set_status("closed", f"not sent: {refusal}" if refusal else f"{total} orders")
-        if refusal and ids:
-            ctx.alert(
-                kind="not_sent",
-                severity="warning",
-                stage="submit",
-                title=f"{len(ids)} orders were not sent",
-                body=refusal,
-                next_step="see the report",
-            )
-    deliver_quietly(ctx)
-    return {"sent": 0, "reason": refusal} if refusal else {"sent": len(ids)}
-
-
-def _waiting(ctx: Context) -> list[tuple[str, str]]:
-    """Return (client order id, status) of the newest sheet's orders that the venue has not answered."""
-    planned = ctx.conn.execute(books.SQL["planned"], ctx.key).fetchall()
-    return [(p[0], p[11]) for p in planned if p[11] in ("PLANNED", "APPROVED", "SUBMITTING")]
-
-
-def _refusal(ctx: Context, version: int, sheet: str) -> str:
-    """Return why nothing of this sheet may be sent, or '': the checks made again at the last moment."""
-    row = ctx.conn.execute(decision.SQL["approval"], (*ctx.key, version)).fetchone()
-    state = ctx.conn.execute(books.SQL["state"], ctx.key).fetchone()
-    if ctx.status(ctx.next_bar_end) in SETTLED:
-        return "window_passed"
-    if not decision.gate(ctx)[0]:
-        return "gate_closed"
-    if row is None or row[0] != sheet or row[1] not in ("approved", "not_required"):
-        return "not_approved"
-    person = ctx.conn.execute(books.SQL["person_state"], (ctx.book, ctx.next_bar_end)).fetchone()
-    if state is None or HALTED in (state[7], person[0] if person else None):
-        return "halted"
-    return ""
+    """Send the approved sheet, each order once, within the venue's window. The rules: docs/EXECUTION.md."""
+    return submission.submit(ctx)
 
 
 def close(ctx: Context, failed: Sequence[str] = ()) -> Result:

@@ -62,10 +62,15 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 SELECT instrument_id, qty_e6, ref_price_e4, has_opinion FROM targets WHERE book = %s AND bar_end_at = %s AND version = %s
 
 -- name: add_intent
-INSERT INTO intents (client_order_id, book, account, bar_end_at, version, instrument_id, epoch, line_no, order_qty_e6,
-    order_type, time_in_force, remainder, ref_price_e4, split_num, split_den, next_bar_end_at, reason)
-VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s, %(epoch)s, %(line)s, %(qty)s, %(type)s,
-        %(tif)s, %(remainder)s, %(ref)s, %(num)s, %(den)s, %(next)s, %(reason)s)
+INSERT INTO intents (client_order_id, book, account, bar_end_at, version, instrument_id, child, epoch, line_no,
+    order_qty_e6, order_type, time_in_force, remainder, limit_price_e4, take_profit_e4, stop_loss_e4, parent_id,
+    not_before_at, ref_price_e4, split_num, split_den, next_bar_end_at, reason)
+VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s, %(child)s, %(epoch)s, %(line)s,
+        %(qty)s, %(type)s, %(tif)s, %(remainder)s, %(limit)s, %(take_profit)s, %(stop_loss)s, %(parent)s,
+        %(not_before)s, %(ref)s, %(num)s, %(den)s, %(next)s, %(reason)s)
+
+-- name: intents_of
+SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s AND child = 0
 
 -- name: add_approval
 INSERT INTO approvals (book, bar_end_at, version, sheet_hash, verdict, actor, decided_at)

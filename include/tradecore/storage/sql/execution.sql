@@ -1,0 +1,89 @@
+-- name: sheet_orders
+-- The newest sheet's orders with their newest status, sells before buys. A twap parent is never sent: its slices are.
+SELECT o.client_order_id, s.symbol, o.instrument_id, o.order_qty_e6, o.order_type, o.time_in_force, o.limit_price_e4,
+       o.stop_price_e4, o.take_profit_e4, o.stop_loss_e4, o.parent_id, o.child, o.not_before_at, o.ref_price_e4,
+       o.split_num, o.split_den, o.line_no, o.status
+FROM orders o
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = o.instrument_id
+              AND x.valid_from <= %(session)s ORDER BY valid_from DESC LIMIT 1) s ON true
+WHERE o.book = %(book)s AND o.bar_end_at = %(bar_end)s
+  AND o.order_type <> 'twap'
+  AND o.version = (SELECT max(d.version) FROM decisions d WHERE d.book = o.book AND d.bar_end_at = o.bar_end_at)
+ORDER BY o.order_qty_e6 > 0, o.child > 0, o.not_before_at NULLS FIRST, o.line_no, o.child
+
+-- name: status
+SELECT status FROM order_events WHERE client_order_id = %s ORDER BY event_no DESC LIMIT 1
+
+-- name: at_risk
+-- Orders of the book that may be at the venue without our knowing: whatever bar they were decided at.
+SELECT client_order_id FROM orders WHERE book = %s AND status IN ('SUBMITTING', 'UNKNOWN') ORDER BY client_order_id
+
+-- name: sent
+-- What was sent for this bar, or still works: parents of children stand for themselves only.
+SELECT o.client_order_id, s.symbol, o.order_qty_e6, o.order_qty_e6 - o.filled_e6, o.ref_price_e4, e.happened_at,
+       o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL'), o.child > 0, o.parent_id
+FROM orders o
+JOIN LATERAL (SELECT happened_at FROM order_events x WHERE x.client_order_id = o.client_order_id
+              AND x.status = 'SUBMITTING' ORDER BY event_no LIMIT 1) e ON true
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = o.instrument_id
+              ORDER BY valid_from DESC LIMIT 1) s ON true
+WHERE o.book = %(book)s AND (o.bar_end_at = %(bar_end)s OR o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL'))
+  AND o.status <> 'REJECTED' AND o.status <> 'NOT_SENT'
+
+-- name: held
+SELECT instrument_id, qty_e6, mark_e4, stale_bars FROM book_positions WHERE book = %s AND bar_end_at = %s
+
+-- name: volumes
+-- Mean volume of the last 20 bars of each instrument.
+SELECT w.instrument_id, (SELECT avg(volume) FROM (
+    SELECT volume FROM bars b WHERE b.instrument_id = w.instrument_id AND b.timeframe = %(timeframe)s
+      AND b.source = %(source)s AND b.bar_end_at <= %(bar_end)s ORDER BY b.bar_end_at DESC LIMIT 20) v)
+FROM unnest(%(instruments)s::integer[]) AS w (instrument_id)
+
+-- name: snapshot
+SELECT daily_return_ppm, drawdown_ppm, turnover_ppm FROM risk_snapshots
+WHERE book = %s AND bar_end_at = %s ORDER BY version DESC LIMIT 1
+
+-- name: usual_turnover
+-- Median of the last 60 decisions that traded; NULL before there are 20.
+SELECT CASE WHEN count(*) >= 20 THEN percentile_cont(0.5) WITHIN GROUP (ORDER BY turnover_ppm) END
+FROM (SELECT DISTINCT ON (bar_end_at) bar_end_at, turnover_ppm FROM risk_snapshots
+      WHERE book = %(book)s AND bar_end_at < %(bar_end)s AND turnover_ppm > 0
+      ORDER BY bar_end_at DESC, version DESC LIMIT 60) t
+
+-- name: broker_account
+SELECT account_number, live_enabled FROM broker_accounts WHERE account = %s
+
+-- name: open_breaks
+SELECT count(*) FROM breaks WHERE book = %s AND status = 'open'
+
+-- name: reconciled
+-- The newest look at this bar, after settle or before plan.
+SELECT comparable, clean FROM reconciliations WHERE book = %s AND bar_end_at = %s
+ORDER BY looked_at DESC, run_no DESC LIMIT 1
+
+-- name: adopted_working
+SELECT symbol FROM broker_orders WHERE book = %s AND adopted
+  AND status IN ('pending', 'open', 'partial', 'pending_cancel', 'pending_replace')
+
+-- name: add_check
+INSERT INTO check_results (client_order_id, check_no, run_no, name, passed, detail, checked_at)
+SELECT %(id)s, %(number)s, coalesce(max(run_no), 0) + 1, %(name)s, %(passed)s, %(detail)s, %(now)s
+FROM check_results WHERE client_order_id = %(id)s AND check_no = %(number)s
+
+-- name: know_order
+-- What the venue has of an order, by its own id; seen again it is brought up to date.
+INSERT INTO broker_orders (account, broker_order_id, client_order_id, book, symbol, qty, order_type, time_in_force,
+    adopted, parent_id, status, filled_qty, first_seen_at, changed_at)
+VALUES (%(account)s, %(broker_id)s, %(client_id)s, %(book)s, %(symbol)s, %(qty)s, %(type)s, %(tif)s, %(adopted)s,
+        %(parent)s, %(status)s, %(filled)s, %(now)s, %(now)s)
+ON CONFLICT (account, broker_order_id) DO UPDATE
+SET status = excluded.status, filled_qty = excluded.filled_qty, qty = excluded.qty, changed_at = excluded.changed_at
+WHERE (broker_orders.status, broker_orders.filled_qty, broker_orders.qty)
+      IS DISTINCT FROM (excluded.status, excluded.filled_qty, excluded.qty)
+
+-- name: try_sender
+SELECT pg_try_advisory_lock(hashtextextended(%s, 7))
+
+-- name: release_sender
+SELECT pg_advisory_unlock(hashtextextended(%s, 7))

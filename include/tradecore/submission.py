@@ -1,0 +1,416 @@
+"""Submit: send the approved sheet to the venue, each order at most once. The rules: docs/EXECUTION.md, Sending.
+
+Simulated books send the whole sheet in one go; at a real venue an order has two commits of its own, SUBMITTING before
+the request and the answer after it, and nothing is ever sent that may be there already.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from tradecore import decision, guard, unknowns
+from tradecore.context import Context, deliver_quietly
+from tradecore.errors import Rejected, Unavailable, Unknown
+from tradecore.execution import throttle
+from tradecore.execution.broker import BrokerOrder, Desk, OrderRequest
+from tradecore.execution.lifecycle import AT_RISK, OF_VENUE, WAITING
+from tradecore.guard import Order, Ruling, Scene
+from tradecore.model import HALTED, STATE_NAMES
+from tradecore.storage import books, queries
+from tradecore.storage.connection import book_lock
+
+SQL = queries.load("execution")
+Result = dict[str, object]
+CANCEL_POLLS = 20  # one a second: how long an opposing order of ours has to end before its successor is tried again
+UNKNOWN_LOOKS = 3
+
+log = logging.getLogger(__name__)
+
+
+def submit(ctx: Context) -> Result:
+    """Send what of the newest sheet may be sent now; the bar is closed once nothing of it waits any more.
+
+    Returns sent and refused counts; `waiting` says for what, and `again_s` when to call again. Never raises for a
+    venue that is down: that is waiting, until the window has passed.
+    """
+    if ctx.status() == "closed":
+        ctx.conn.rollback()
+        return {"already": True}
+    if decision.newest(ctx) is None:
+        ctx.conn.rollback()
+        return {"sent": 0, "reason": "no decision"}
+    result = _send_all_at_once(ctx) if ctx.record.kind == "simulated" else _send_one_by_one(ctx)
+    deliver_quietly(ctx)
+    return result
+
+
+def _send_one_by_one(ctx: Context) -> Result:
+    desk = ctx.desk
+    assert desk is not None  # the shell opens one for a book at a real venue
+    with _only_sender(ctx) as mine:
+        if not mine:
+            return {"sent": 0, "waiting": "another process sends for this account", "again_s": 5}
+        return _Sending(ctx, desk).run()
+
+
+@contextmanager
+def _only_sender(ctx: Context) -> Iterator[bool]:
+    """Hold the account's session lock if nobody else does. Two that send at once are still safe: an id is sent once."""
+    name = f"tradecore:send:{ctx.record.account}"
+    row = ctx.conn.execute(SQL["try_sender"], (name,)).fetchone()
+    ctx.conn.commit()
+    mine = bool(row and row[0])
+    try:
+        yield mine
+    finally:
+        if mine and not ctx.conn.closed:
+            ctx.conn.rollback()
+            ctx.conn.execute(SQL["release_sender"], (name,))
+            ctx.conn.commit()
+
+
+class _Sending:
+    """One run of submit at a real venue: what it has asked, sent and still waits for."""
+
+    def __init__(self, ctx: Context, desk: Desk) -> None:
+        self.ctx, self.desk = ctx, desk
+        self.window = decision.venue_window(ctx)
+        self.margin = timedelta(seconds=ctx.settings.trading.execution.window_margin_s)
+        self.sent = self.refused = 0
+        self.waiting = ""
+        self.again_at: datetime | None = None
+
+    def run(self) -> Result:
+        """Resolve what somebody left behind, send what is due, wait for what is not, close when nothing is left."""
+        for look in range(UNKNOWN_LOOKS):
+            unsure = self._resolve()
+            self._send_due()
+            unsure = unsure or self._at_risk()
+            self.ctx.conn.rollback()
+            if not unsure:
+                break
+            if look + 1 < UNKNOWN_LOOKS and self.desk.clock() < self.ctx.next_bar_end - self.margin:
+                self.desk.sleep(self.ctx.settings.trading.execution.lookup_gap_s + 1)
+        return self._end()
+
+    def _at_risk(self) -> list[str]:
+        """Return the orders of the book that may be at the venue without our knowing."""
+        return [str(r[0]) for r in self.ctx.conn.execute(SQL["at_risk"], (self.ctx.book,)).fetchall()]
+
+    def _resolve(self) -> list[str]:
+        """Ask the venue for each of them; return those that it could not be asked about, or only once so far."""
+        found, ids = [], self._at_risk()
+        self.ctx.conn.rollback()
+        for order_id in ids:
+            try:
+                if unknowns.resolve(self.ctx, order_id) == "later":
+                    found.append(order_id)
+            except Unavailable as error:
+                self._wait(error.message, 30)
+                found.append(order_id)
+        return found
+
+    def _send_due(self) -> None:
+        """Send every order that is due, within the window; the venue is asked once for what the checks need."""
+        orders = guard.sheet(self.ctx)
+        self.ctx.conn.rollback()
+        now = self.desk.clock()
+        open_ones = [o for o in orders if o.status in WAITING or unknowns.absent(self.ctx, o.client_order_id)]
+        self.ctx.conn.rollback()
+        if not open_ones or self.window.passed(now):
+            return
+        if now < self.window.opens_at:
+            self._wait_until(self.window.opens_at, f"the window opens at {self.window.opens_at:%Y-%m-%d %H:%M} UTC")
+            return
+        due = [o for o in open_ones if o.not_before_at is None or o.not_before_at <= now]
+        for o in open_ones:
+            if o.not_before_at is not None and o.not_before_at > now:
+                self._wait_until(o.not_before_at, f"the next slice is due at {o.not_before_at:%H:%M:%S} UTC")
+        if not due:
+            return
+        try:
+            scene = guard.survey(self.ctx, self.desk, due)
+        except Unavailable as error:
+            self._wait(f"the broker cannot be asked: {error.message}", 30)
+            return
+        parents = len([o for o in orders if o.child == 0])
+        for order in due:
+            scene = self._send(scene, order, parents)
+
+    def _send(self, scene: Scene, order: Order, run_size: int) -> Scene:
+        """Send one order: SUBMITTING committed, then the request, then its answer committed."""
+        scene = self._make_way(scene, order)
+        self._throttle()
+        with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+            if not self._still_waits(order):
+                return scene
+            ruling = guard.examine(self.ctx, self.desk, scene, order, run_size)
+            self._store_checks(order, ruling)
+            if ruling.permit is None:
+                self._refuse(order, ruling)
+            else:
+                self._event(order.client_order_id, "SUBMITTING")
+        self.ctx.conn.commit()
+        if ruling.permit is None:
+            return scene
+        try:
+            found = self.desk.broker.submit(request_of(order), ruling.permit)
+        except Rejected as error:
+            if error.details.get("code") == "duplicate_id":  # it is there: whoever sent it, it is the same order
+                self._answer(order, "UNKNOWN", "the venue has this id already")
+            else:
+                self._answer(order, "REJECTED", f"{error.details.get('code', '')}: {error.message}")
+                self.refused += 1
+                self._tell_refused(order, error.message)
+            return scene
+        except Unavailable as error:
+            self._answer(order, "APPROVED", f"nothing was sent: {error.message}")
+            self._wait(error.message, 10)
+            return scene
+        except Unknown as error:
+            self._answer(order, "UNKNOWN", error.message)
+            return scene
+        self._answer(order, OF_VENUE[found.status], found.broker_order_id, found)
+        self.sent += 1
+        return scene.with_order(found)
+
+    def _still_waits(self, order: Order) -> bool:
+        row = self.ctx.conn.execute(SQL["status"], (order.client_order_id,)).fetchone()
+        status = str(row[0]) if row else ""
+        return self.ctx.status() != "closed" and (
+            status in WAITING or (status == "UNKNOWN" and unknowns.absent(self.ctx, order.client_order_id))
+        )
+
+    def _throttle(self) -> None:
+        """Take a token of the account's bucket, waiting for it if need be."""
+        rate = self.ctx.settings.trading.execution.requests_per_minute
+        while True:
+            wait_s = throttle.take(self.ctx.conn, self.ctx.record.account, per_minute=rate, now=self.desk.clock())
+            self.ctx.conn.commit()
+            if wait_s <= 0:
+                return
+            self.desk.sleep(wait_s)
+
+    def _make_way(self, scene: Scene, order: Order) -> Scene:
+        """Cancel orders of ours that oppose this one, or hold its shares, and wait a little for their end."""
+        ours = unknowns.ours(self.ctx, scene.at_venue)
+        self.ctx.conn.rollback()
+        against = [
+            o
+            for o in ours
+            if o.symbol == order.symbol and not o.ended and ((o.qty > 0) != (order.qty > 0) or o.parent_id is not None)
+        ]
+        if not against:
+            return scene
+        for other in against:
+            try:
+                self.desk.broker.cancel(other.broker_order_id)
+            except Rejected:
+                continue  # it has ended meanwhile
+            except (Unavailable, Unknown) as error:
+                self._wait(error.message, 10)
+                return scene
+        ids = {o.broker_order_id for o in against}
+        for _ in range(CANCEL_POLLS):
+            try:
+                now_working = tuple(o for o in self.desk.broker.orders_since(self.desk.clock()) if not o.ended)
+            except Unavailable:
+                break
+            if not ids & {o.broker_order_id for o in now_working}:
+                return replace(scene, at_venue=now_working)
+            self.desk.sleep(1.0)
+        return scene
+
+    def _store_checks(self, order: Order, ruling: Ruling) -> None:
+        with self.ctx.conn.cursor() as cur:
+            cur.executemany(
+                SQL["add_check"],
+                [
+                    {
+                        "id": order.client_order_id,
+                        "number": v.number,
+                        "name": v.name,
+                        "passed": v.passed,
+                        "detail": v.detail,
+                        "now": self.desk.clock(),
+                    }
+                    for v in ruling.verdicts
+                ],
+            )
+
+    def _refuse(self, order: Order, ruling: Ruling) -> None:
+        if not ruling.final:
+            self._wait(ruling.refusal, 30)
+            return
+        self.refused += 1
+        self._event(order.client_order_id, "NOT_SENT", ruling.refusal)
+        self._tell_refused(order, ruling.refusal)
+
+    def _tell_refused(self, order: Order, why: str) -> None:
+        self.ctx.alert(
+            kind="not_sent",
+            severity="warning",
+            stage="submit",
+            key=order.client_order_id,
+            title=f"{order.qty} {order.symbol} was not accepted",
+            body=why,
+            next_step=f"python -m tradecore checks {order.client_order_id}",
+        )
+
+    def _answer(self, order: Order, status: str, detail: str, found: BrokerOrder | None = None) -> None:
+        """Commit what came back."""
+        with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+            row = self.ctx.conn.execute(SQL["status"], (order.client_order_id,)).fetchone()
+            if row and row[0] in AT_RISK:  # an observer may have been quicker
+                self._event(order.client_order_id, status, detail)
+            if found is not None:
+                unknowns.know(self.ctx, found, adopted=False)
+        self.ctx.conn.commit()
+
+    def _event(self, order_id: str, status: str, detail: str = "") -> None:
+        books.add_order_events(
+            self.ctx.conn, [order_id], status, bar_end=self.ctx.bar_end_at, now=self.desk.clock(), detail=detail
+        )
+
+    def _wait(self, why: str, seconds: float) -> None:
+        self._wait_until(self.desk.clock() + timedelta(seconds=seconds), why)
+
+    def _wait_until(self, at: datetime, why: str) -> None:
+        if self.again_at is None or at < self.again_at:
+            self.again_at, self.waiting = at, why
+
+    def _end(self) -> Result:
+        """Close the bar when nothing of its sheet waits; past the window nothing does."""
+        with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+            if self.ctx.status() == "closed":
+                return {"sent": self.sent, "already": True}
+            now = self.desk.clock()
+            orders = guard.sheet(self.ctx)
+            if self.window.passed(now):
+                self._expire(orders)
+                orders = guard.sheet(self.ctx)
+            open_ones = [o for o in orders if o.status in WAITING]
+            unsure = self._at_risk()
+            last_call = now >= self.ctx.next_bar_end - self.margin
+            if unsure and last_call:
+                halt(self.ctx, f"{len(unsure)} order(s) are unknown at the session's end", self.desk.clock())
+            if (open_ones or unsure) and not last_call:
+                if unsure and not self.waiting:
+                    self._wait(f"{len(unsure)} order(s) are unknown: the venue is asked again", 30)
+                again_s = max(1.0, ((self.again_at or now) - now).total_seconds())
+                return {"sent": self.sent, "refused": self.refused, "waiting": self.waiting, "again_s": again_s}
+            total = len([o for o in orders if o.child == 0])
+            missed = len([o for o in orders if o.status in ("NOT_SENT", "REJECTED")])
+            self.ctx.set_status("closed", f"{total} orders" + (f", {missed} not sent" if missed else ""))
+        self.ctx.conn.commit()
+        return {"sent": self.sent, "refused": self.refused, "done": True}
+
+    def _expire(self, orders: Sequence[Order]) -> None:
+        """End what the window left behind: it is never sent late."""
+        late = [
+            o.client_order_id
+            for o in orders
+            if o.status in WAITING or unknowns.absent(self.ctx, o.client_order_id)
+        ]
+        why = "window_passed" + (f": {self.waiting}" if self.waiting else "")
+        for order_id in late:
+            self._event(order_id, "NOT_SENT", why)
+        if late:
+            self.refused += len(late)
+            self.ctx.alert(
+                kind="not_sent",
+                severity="error",
+                stage="submit",
+                title=f"{len(late)} orders were not sent: their window has passed",
+                body=why,
+                next_step="the next session plans anew; nothing is sent late",
+            )
+
+
+def request_of(order: Order) -> OrderRequest:
+    """Return an order as it goes to the venue: decimal shares and dollars."""
+
+    def price(value: Decimal) -> Decimal | None:
+        return value or None
+
+    return OrderRequest(
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        qty=order.qty,
+        order_type=order.order_type,
+        time_in_force=order.time_in_force,
+        limit_price=price(order.limit_price),
+        stop_price=price(order.stop_price),
+        take_profit=price(order.take_profit),
+        stop_loss=price(order.stop_loss),
+    )
+
+
+def halt(ctx: Context, reason: str, now: datetime) -> None:
+    """Halt the book until a person lifts it, with a critical alert; in the caller's transaction, under the lock."""
+    row = ctx.conn.execute(books.SQL["state"], ctx.key).fetchone()
+    ctx.conn.execute(
+        books.SQL["add_person_state"],
+        {
+            "book": ctx.book,
+            "bar_end": ctx.next_bar_end,
+            "old": int(row[7]) if row else 0,
+            "new": HALTED,
+            "actor": "execution",
+            "reason": f"{now:%Y-%m-%d %H:%M}Z {reason}",
+        },
+    )
+    ctx.alert(
+        kind="halted",
+        severity="critical",
+        stage="submit",
+        title=f"{STATE_NAMES[HALTED]}: {reason}",
+        body="Nothing more is sent for this book.",
+        next_step="look at the orders at the broker (python -m tradecore orders), then python -m tradecore resume",
+    )
+
+
+def _send_all_at_once(ctx: Context) -> Result:
+    """Send a simulated book's sheet: SUBMITTING committed, then the venue's tables and the answer in one commit.
+
+    The simulated venue acknowledges until the next bar has settled; a window that passed sends nothing. The book's lock
+    keeps settle, a halt and another submit out; between the two commits they may come, so all is looked at again.
+    """
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        if ctx.status() == "closed":
+            return {"already": True}
+        why, orders = guard.refusal(ctx), _unanswered(ctx)
+        if not why:
+            fresh = [o.client_order_id for o in orders if o.status != "SUBMITTING"]
+            books.add_order_events(ctx.conn, fresh, "SUBMITTING", bar_end=ctx.bar_end_at, now=ctx.now)
+    ctx.conn.commit()
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        if ctx.status() == "closed":
+            return {"already": True}
+        why = why or guard.refusal(ctx)
+        orders = _unanswered(ctx)
+        ids = [o.client_order_id for o in orders]
+        status, detail = ("NOT_SENT", why) if why else ("ACKED", "simulated")
+        books.add_order_events(ctx.conn, ids, status, bar_end=ctx.bar_end_at, now=ctx.now, detail=detail)
+        total = len(guard.sheet(ctx))
+        ctx.set_status("closed", f"not sent: {why}" if why else f"{total} orders")
+        if why and ids:
+            ctx.alert(
+                kind="not_sent",
+                severity="warning",
+                stage="submit",
+                title=f"{len(ids)} orders were not sent",
+                body=why,
+                next_step="see the report",
+            )
+    return {"sent": 0, "reason": why} if why else {"sent": len(ids)}
+
+
+def _unanswered(ctx: Context) -> list[Order]:
+    """Return the newest sheet's orders that the venue has not answered."""
+    return [o for o in guard.sheet(ctx) if o.status in (*WAITING, "SUBMITTING")]
