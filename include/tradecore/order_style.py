@@ -48,7 +48,7 @@ def styled(
     limit = 0
     if kind == "limit":
         ppm = round(execution.limit_collar_bps * 100)
-        limit = _near(ref_e4, ppm if qty_e6 > 0 else -ppm, tick_e4)
+        limit = _near(ref_e4, ppm, tick_e4) if qty_e6 > 0 else _near(ref_e4, -ppm, tick_e4, below=True)
     if execution.algorithm == "twap":
         parts = _slices(abs(qty_e6), execution.twap_slices, step_e6)
         if len(parts) > 1:
@@ -72,7 +72,7 @@ def styled(
     if qty_e6 > 0 and execution.take_profit_frac is not None:
         profit = _near(ref_e4, to_quanta(str(execution.take_profit_frac), 1_000_000), tick_e4)
     if qty_e6 > 0 and execution.stop_loss_frac is not None:
-        loss = _near(ref_e4, -to_quanta(str(execution.stop_loss_frac), 1_000_000), tick_e4)
+        loss = _near(ref_e4, -to_quanta(str(execution.stop_loss_frac), 1_000_000), tick_e4, below=True)
     return (
         Styled(
             child=0,
@@ -87,11 +87,10 @@ def styled(
     )
 
 
-def _near(ref_e4: int, ppm: int, tick_e4: int) -> int:
-    """Return ref * (1 + ppm / 1e6) rounded to the tick towards ref; one tick at least."""
-    exact = ref_e4 * (1_000_000 + ppm)
-    unit = tick_e4 * 1_000_000
-    ticks = exact // unit if ppm >= 0 else -(-exact // unit)
+def _near(ref_e4: int, ppm: int, tick_e4: int, *, below: bool = False) -> int:
+    """Return ref * (1 + ppm / 1e6) rounded to the tick towards ref (up where it lies below); one tick at least."""
+    exact, unit = ref_e4 * (1_000_000 + ppm), tick_e4 * 1_000_000
+    ticks = -(-exact // unit) if below else exact // unit
     return max(1, ticks) * tick_e4
 
 
