@@ -20,7 +20,6 @@ from tradecore.execution import throttle
 from tradecore.execution.broker import BrokerOrder, Desk, OrderRequest
 from tradecore.execution.lifecycle import AT_RISK, OF_VENUE, WAITING
 from tradecore.guard import Order, Ruling, Scene
-from tradecore.model import HALTED, STATE_NAMES
 from tradecore.storage import books, queries
 from tradecore.storage.connection import book_lock
 
@@ -50,8 +49,7 @@ def submit(ctx: Context) -> Result:
 
 
 def _send_one_by_one(ctx: Context) -> Result:
-    desk = ctx.desk
-    assert desk is not None  # the shell opens one for a book at a real venue
+    desk = unknowns.desk_of(ctx)
     with _only_sender(ctx) as mine:
         if not mine:
             return {"sent": 0, "waiting": "another process sends for this account", "again_s": 5}
@@ -95,7 +93,7 @@ class _Sending:
             if not unsure:
                 break
             if look + 1 < UNKNOWN_LOOKS and self.desk.clock() < self.ctx.next_bar_end - self.margin:
-                self.desk.sleep(self.ctx.settings.trading.execution.lookup_gap_s + 1)
+                self.desk.sleep(unknowns.pause_s(self.ctx))
         return self._end()
 
     def _at_risk(self) -> list[str]:
@@ -298,7 +296,7 @@ class _Sending:
             unsure = self._at_risk()
             last_call = now >= self.ctx.next_bar_end - self.margin
             if unsure and last_call:
-                halt(self.ctx, f"{len(unsure)} order(s) are unknown at the session's end", self.desk.clock())
+                unknowns.halt(self.ctx, f"{len(unsure)} order(s) are unknown at the session's end")
             if (open_ones or unsure) and not last_call:
                 if unsure and not self.waiting:
                     self._wait(f"{len(unsure)} order(s) are unknown: the venue is asked again", 30)
@@ -348,30 +346,6 @@ def request_of(order: Order) -> OrderRequest:
         stop_price=price(order.stop_price),
         take_profit=price(order.take_profit),
         stop_loss=price(order.stop_loss),
-    )
-
-
-def halt(ctx: Context, reason: str, now: datetime) -> None:
-    """Halt the book until a person lifts it, with a critical alert; in the caller's transaction, under the lock."""
-    row = ctx.conn.execute(books.SQL["state"], ctx.key).fetchone()
-    ctx.conn.execute(
-        books.SQL["add_person_state"],
-        {
-            "book": ctx.book,
-            "bar_end": ctx.next_bar_end,
-            "old": int(row[7]) if row else 0,
-            "new": HALTED,
-            "actor": "execution",
-            "reason": f"{now:%Y-%m-%d %H:%M}Z {reason}",
-        },
-    )
-    ctx.alert(
-        kind="halted",
-        severity="critical",
-        stage="submit",
-        title=f"{STATE_NAMES[HALTED]}: {reason}",
-        body="Nothing more is sent for this book.",
-        next_step="look at the orders at the broker (python -m tradecore orders), then python -m tradecore resume",
     )
 
 

@@ -71,17 +71,6 @@ INSERT INTO check_results (client_order_id, check_no, run_no, name, passed, deta
 SELECT %(id)s, %(number)s, coalesce(max(run_no), 0) + 1, %(name)s, %(passed)s, %(detail)s, %(now)s
 FROM check_results WHERE client_order_id = %(id)s AND check_no = %(number)s
 
--- name: know_order
--- What the venue has of an order, by its own id; seen again it is brought up to date.
-INSERT INTO broker_orders (account, broker_order_id, client_order_id, book, symbol, qty, order_type, time_in_force,
-    adopted, parent_id, status, filled_qty, first_seen_at, changed_at)
-VALUES (%(account)s, %(broker_id)s, %(client_id)s, %(book)s, %(symbol)s, %(qty)s, %(type)s, %(tif)s, %(adopted)s,
-        %(parent)s, %(status)s, %(filled)s, %(now)s, %(now)s)
-ON CONFLICT (account, broker_order_id) DO UPDATE
-SET status = excluded.status, filled_qty = excluded.filled_qty, qty = excluded.qty, changed_at = excluded.changed_at
-WHERE (broker_orders.status, broker_orders.filled_qty, broker_orders.qty)
-      IS DISTINCT FROM (excluded.status, excluded.filled_qty, excluded.qty)
-
 -- name: try_sender
 SELECT pg_try_advisory_lock(hashtextextended(%s, 7))
 
