@@ -13,14 +13,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tradecore import decision, guard, unknowns
+from tradecore import decision, guard, unknowns, venue
 from tradecore.context import Context, deliver_quietly
 from tradecore.errors import Rejected, Unavailable, Unknown
-from tradecore.execution import throttle
-from tradecore.execution.broker import BrokerOrder, Desk, OrderRequest
+from tradecore.execution.broker import BrokerOrder, Desk, OrderRequest, Permit
 from tradecore.execution.lifecycle import AT_RISK, OF_VENUE, WAITING
 from tradecore.guard import Order, Ruling, Scene
-from tradecore.storage import books, queries
+from tradecore.storage import books, queries, throttle
 from tradecore.storage.connection import book_lock
 
 SQL = queries.load("execution")
@@ -187,11 +186,9 @@ class _Sending:
     def _throttle(self) -> None:
         """Take a token of the account's bucket, waiting for it if need be."""
         rate = self.ctx.settings.trading.execution.requests_per_minute
-        while True:
-            wait_s = throttle.take(self.ctx.conn, self.ctx.record.account, per_minute=rate, now=self.desk.clock())
-            self.ctx.conn.commit()
-            if wait_s <= 0:
-                return
+        wait_s = throttle.take(self.ctx.conn, self.ctx.record.account, per_minute=rate, now=self.desk.clock())
+        self.ctx.conn.commit()
+        if wait_s > 0:
             self.desk.sleep(wait_s)
 
     def _make_way(self, scene: Scene, order: Order) -> Scene:
@@ -369,6 +366,8 @@ def _send_all_at_once(ctx: Context) -> Result:
         why = why or guard.refusal(ctx)
         orders = _unanswered(ctx)
         ids = [o.client_order_id for o in orders]
+        if not why:
+            _take(ctx, orders)
         status, detail = ("NOT_SENT", why) if why else ("ACKED", "simulated")
         books.add_order_events(ctx.conn, ids, status, bar_end=ctx.bar_end_at, now=ctx.now, detail=detail)
         total = len(guard.sheet(ctx))
@@ -383,6 +382,21 @@ def _send_all_at_once(ctx: Context) -> Result:
                 next_step="see the report",
             )
     return {"sent": 0, "reason": why} if why else {"sent": len(ids)}
+
+
+def _take(ctx: Context, orders: Sequence[Order]) -> None:
+    """Let the simulated venue take the orders. Its time is the bar's end, whatever the clock says."""
+    broker = venue.open_desk(ctx.settings, ctx.conn, ctx.record, lambda: ctx.bar_end_at, lambda seconds: None).broker
+    number = broker.account().account_number
+    for order in orders:
+        permit = Permit(
+            client_order_id=order.client_order_id,
+            account_number=number,
+            live=False,
+            not_before=ctx.bar_end_at,
+            not_after=ctx.next_bar_end,
+        )
+        broker.submit(request_of(order), permit)
 
 
 def _unanswered(ctx: Context) -> list[Order]:
