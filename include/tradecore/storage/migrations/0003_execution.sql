@@ -157,14 +157,3 @@ ALTER TABLE approvals ADD COLUMN note text NOT NULL DEFAULT '';
 ALTER TABLE intents ADD COLUMN take_profit_e4 bigint NOT NULL DEFAULT 0;
 ALTER TABLE intents ADD COLUMN stop_loss_e4 bigint NOT NULL DEFAULT 0;
 ALTER TABLE intents ADD COLUMN not_before_at timestamptz;
-
--- The view as in 0001, with the columns that intents have now.
-DROP VIEW orders;
-CREATE VIEW orders AS
-SELECT i.*, e.status, e.detail AS status_detail, e.happened_at AS status_at,
-       coalesce(f.filled_e6, 0)::bigint AS filled_e6
-FROM intents i
-JOIN LATERAL (SELECT * FROM order_events o WHERE o.client_order_id = i.client_order_id
-              ORDER BY o.event_no DESC LIMIT 1) e ON true
-LEFT JOIN LATERAL (SELECT sum(qty_e6) AS filled_e6 FROM fills x
-                   WHERE x.client_order_id = i.client_order_id) f ON true;
