@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,9 @@ def window_panel(ctx: Context, instruments: list[Instrument], rows: int) -> Pane
 def decide(ctx: Context) -> dict[str, object]:
     """Turn the signals of this bar into targets, limits and a versioned decision; unchanged inputs change nothing."""
     at = bench(ctx)
-    scores, runs = _scores(ctx, at)
+    lookback = max([r.lookback_bars for r in at.rules] + [ctx.settings.trading.risk.volatility_lookback_bars + 1])
+    panel = window_panel(ctx, at.instruments, lookback)
+    scores, runs = _scores(ctx, at, panel)
     stopped = [name for name, ok, _ in runs if not ok and _on_failure(at, name) == "stop"]
     if stopped:
         reason = f"strategy {', '.join(stopped)} failed and says stop"
@@ -118,8 +121,6 @@ def decide(ctx: Context) -> dict[str, object]:
             next_step="correct the strategy, then clear the signal task",
         )
         return {"decision": "none", "reason": reason}
-    lookback = max([r.lookback_bars for r in at.rules] + [ctx.settings.trading.risk.volatility_lookback_bars + 1])
-    panel = window_panel(ctx, at.instruments, lookback)
     params = step.step_params(ctx.settings.trading.risk, ctx.settings.trading.execution)
     data = provenance.data_hash(panel, market.bar_row(at.bar, 1))
     config, code = ctx.settings.config_hash(), provenance.code_hash(ctx.settings.home)
@@ -169,29 +170,11 @@ def _on_failure(at: Bench, name: str) -> str:
     return next((r.on_failure for r in at.rules if r.name == name), "hold")
 
 
-def _scores(ctx: Context, at: Bench) -> tuple[np.ndarray, list[tuple[str, bool, str]]]:
-    """Return scores [S, n] and (strategy, ok, hash): a failed one has no opinion, or 0 where it says flatten.
-
-    A strategy without a record is one whose task was killed: it has failed too.
-    """
+def _scores(ctx: Context, at: Bench, panel: Panel) -> tuple[np.ndarray, list[tuple[str, bool, str]]]:
+    """Return scores [S, n] and (strategy, ok, hash): a failed one has no opinion, or 0 where it says flatten."""
     scores = np.full((len(at.axes.strategies), len(at.axes.instruments)), np.nan)
     where = {i: k for k, i in enumerate(at.axes.instruments)}
-    runs = [
-        (str(r[0]), bool(r[1]), str(r[3]))
-        for r in ctx.conn.execute(SQL["strategy_runs"], ctx.key).fetchall()
-        if r[0] in {rule.name for rule in at.rules}
-    ]
-    for lost in [r.name for r in at.rules if r.name not in {name for name, _, _ in runs}]:
-        ctx.alert(
-            kind="strategy",
-            severity="error",
-            stage="signal",
-            key=lost,
-            title=f"Strategy {lost} left no signal",
-            body=f"Its task was killed and counts as failed. Its holdings: {_on_failure(at, lost)}.",
-            next_step="look at the signal task's log, and at the machine's memory",
-        )
-        runs.append((lost, False, ""))
+    runs = [_run_of(ctx, rule, panel, record) for rule, record in _records(ctx, at)]
     alive = {name for name, ok, _ in runs if ok}
     for strategy, instrument, score in ctx.conn.execute(SQL["signals"], ctx.key).fetchall():
         if strategy in alive and instrument in where:
@@ -200,6 +183,33 @@ def _scores(ctx: Context, at: Bench) -> tuple[np.ndarray, list[tuple[str, bool, 
         if not ok and _on_failure(at, name) == "flatten":
             scores[at.axes.strategies.index(name)] = 0.0
     return scores, runs
+
+
+def _records(ctx: Context, at: Bench) -> list[tuple[market.Rule, tuple[Any, ...] | None]]:
+    """Return each strategy with the record (strategy, ok, error, score hash, data hash) that its task left, or None."""
+    found = {r[0]: r for r in ctx.conn.execute(SQL["strategy_runs"], ctx.key).fetchall()}
+    return [(rule, found.get(rule.name)) for rule in at.rules]
+
+
+def _run_of(ctx: Context, rule: market.Rule, panel: Panel, record: tuple[Any, ...] | None) -> tuple[str, bool, str]:
+    """Return (strategy, ok, score hash). One whose task was killed has failed: it left no record, or an older one.
+
+    An older record is of other bars than those of now: something was restated, and the strategy not scored again.
+    """
+    if record is not None and (not record[1] or record[4] == provenance.data_hash(market.window_of(rule, panel))):
+        return rule.name, bool(record[1]), str(record[3])
+    known = record is not None
+    ctx.alert(
+        kind="strategy",
+        severity="error",
+        stage="signal",
+        key=f"{rule.name}:outdated" if known else rule.name,
+        title=f"Strategy {rule.name} {'has scored other bars than those of now' if known else 'left no signal'}",
+        body=("Bars changed after it scored them, and it was not run again" if known else "Its task was killed")
+        + f"; it counts as failed. Its holdings: {rule.on_failure}.",
+        next_step="clear the signal task; look at its log, and at the machine's memory",
+    )
+    return rule.name, False, ""
 
 
 def _void_earlier(ctx: Context, version: int) -> None:

@@ -250,6 +250,12 @@ def columns_of(rule: Rule, instruments: Sequence[Instrument]) -> list[int]:
     return [k for k, i in enumerate(instruments) if i.symbol in rule.symbols]
 
 
+def window_of(rule: Rule, panel: Panel) -> Panel:
+    """Return what a strategy scores the last row of a panel from: its symbols, its lookback."""
+    end = panel.bar_end_ns.size
+    return panel.columns(columns_of(rule, panel.instruments)).rows(end - rule.lookback_bars, end)
+
+
 def score_now(rule: Rule, panel: Panel) -> Floats:
     """Return a strategy's scores [n] at the last row of a panel that holds its lookback; NaN beside its symbols.
 
@@ -257,8 +263,7 @@ def score_now(rule: Rule, panel: Panel) -> Floats:
 
     Raises StrategyError whatever the strategy's own code raised: it is the owner's, and may raise anything.
     """
-    index = columns_of(rule, panel.instruments)
-    cut = panel.columns(index).rows(panel.bar_end_ns.size - rule.lookback_bars, panel.bar_end_ns.size)
+    index, cut = columns_of(rule, panel.instruments), window_of(rule, panel)
     out = np.full(len(panel.instruments), np.nan)
     try:
         out[index] = strategies.score_last(rule.strategy, rule.params, cut)

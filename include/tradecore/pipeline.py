@@ -153,6 +153,7 @@ def signal(ctx: Context, name: str) -> Result:
             "ok": failure is None,
             "error": failure.message if failure else "",
             "hash": provenance.score_hash(scores),
+            "data": provenance.data_hash(market.window_of(rule, panel)),
         },
     )
     ctx.conn.commit()

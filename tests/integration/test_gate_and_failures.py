@@ -152,6 +152,32 @@ def test_gate_that_closes_after_the_plan_sends_nothing(tmp_path, database_url, c
     assert len(alerts(conn, "not_sent")) == 1
 
 
+def test_scores_of_bars_that_were_restated_since_count_for_nothing(tmp_path, database_url, conn):
+    """IBM is restated after the strategies scored it, and only one of them is run again before risk."""
+    project, (day, *_) = start(tmp_path, database_url, conn)
+    for stage in ("ingest", "validate", "settle", "signal"):
+        assert project.run(stage, str(day)).code == 0
+    scored = rows(conn, "SELECT xmin::text, r.*::text FROM strategy_runs r")
+    assert project.run("signal", str(day)).code == 0
+    assert rows(conn, "SELECT xmin::text, r.*::text FROM strategy_runs r") == scored, "nothing changed"
+    project.change("IBM", day, lambda line: line.replace(line.split(",")[4], line.split(",")[3]))  # close = low
+    for stage in ("ingest", "validate"):
+        assert project.run(stage, str(day)).code == 0
+    assert project.run("signal", str(day), "--strategy", "ma_crossover").code == 0
+    assert project.run("risk", str(day), "--json").document["decision"] == 1
+    (told,) = alerts(conn, "strategy")
+    assert f"{OWN} has scored other bars" in told[2]
+    kept = "SELECT strategy, instrument_id, qty_e6 FROM {} WHERE bar_end_at = (SELECT max(bar_end_at) FROM book_states)"
+    of = f" AND strategy = '{OWN}' ORDER BY 2"
+    held_now = rows(conn, kept.format("book_allocations") + of)
+    assert held_now, "not exercised: it holds nothing"
+    assert rows(conn, kept.format("target_contributions") + of) == held_now, "it holds, as it asks for on failure"
+    assert project.run("signal", str(day), "--strategy", OWN).code == 0
+    assert project.run("risk", str(day), "--json").document["decision"] == 2, "scored again: another decision"
+    assert rows(conn, kept.format("target_contributions") + of) != held_now
+    assert len(alerts(conn, "strategy")) == 1
+
+
 def test_failed_strategy_holds_and_the_others_trade(tmp_path, database_url, conn):
     project, (day, after, *_) = start(tmp_path, database_url, conn)
     project.model.unlink()

@@ -26,18 +26,18 @@ ON CONFLICT (book, bar_end_at, strategy, instrument_id) DO UPDATE SET score = ex
 WHERE signals.score IS DISTINCT FROM excluded.score
 
 -- name: add_strategy_run
-INSERT INTO strategy_runs (book, bar_end_at, strategy, ok, error, score_hash)
-VALUES (%(book)s, %(bar_end)s, %(strategy)s, %(ok)s, %(error)s, %(hash)s)
+INSERT INTO strategy_runs (book, bar_end_at, strategy, ok, error, score_hash, data_hash)
+VALUES (%(book)s, %(bar_end)s, %(strategy)s, %(ok)s, %(error)s, %(hash)s, %(data)s)
 ON CONFLICT (book, bar_end_at, strategy) DO UPDATE
-SET ok = excluded.ok, error = excluded.error, score_hash = excluded.score_hash
-WHERE (strategy_runs.ok, strategy_runs.error, strategy_runs.score_hash)
-      IS DISTINCT FROM (excluded.ok, excluded.error, excluded.score_hash)
+SET ok = excluded.ok, error = excluded.error, score_hash = excluded.score_hash, data_hash = excluded.data_hash
+WHERE (strategy_runs.ok, strategy_runs.error, strategy_runs.score_hash, strategy_runs.data_hash)
+      IS DISTINCT FROM (excluded.ok, excluded.error, excluded.score_hash, excluded.data_hash)
 
 -- name: signals
 SELECT strategy, instrument_id, score FROM signals WHERE book = %s AND bar_end_at = %s
 
 -- name: strategy_runs
-SELECT strategy, ok, error, score_hash FROM strategy_runs WHERE book = %s AND bar_end_at = %s
+SELECT strategy, ok, error, score_hash, data_hash FROM strategy_runs WHERE book = %s AND bar_end_at = %s
 
 -- name: add_target
 INSERT INTO targets (book, bar_end_at, version, instrument_id, weight_ppm, qty_e6, ref_price_e4, has_opinion)
