@@ -5,7 +5,9 @@ Imports stay light (no numpy): `python -m tradecore watch --loop` lives on a sma
 
 from __future__ import annotations
 
+import http.client
 import logging
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -20,6 +22,8 @@ from tradecore.settings import Settings
 from tradecore.storage import alerts as outbox
 
 HEARTBEAT_MAX_AGE_S = 60
+API_SERVER_PATIENCE_S = 180  # a small machine needs as long to start it
+PROBE_TIMEOUT_S = 5
 DELIVERIES_PER_CALL = 200
 log = logging.getLogger(__name__)
 
@@ -140,7 +144,7 @@ def watch_once(
     now: datetime,
     feed_end: Callable[[Settings], date | None] | None = None,
 ) -> list[str]:
-    """Look once for a late session, dead Airflow components and a dead database; raise and deliver alerts.
+    """Look once for a late session, dead parts of Airflow and a dead database; raise and deliver alerts.
 
     Parameters: connect, opens a prepared connection or raises NoDatabase; now (aware UTC); feed_end, the last
     session that the feed will ever have (None = asked from the configured feed, and only when a session looks
@@ -169,6 +173,7 @@ def _look(
     settings: Settings, conn: psycopg.Connection, now: datetime, feed_end: Callable[[Settings], date | None]
 ) -> list[str]:
     found = [_component_line(settings, conn, beat, now) for beat in outbox.heartbeats(conn) or ()]
+    found.append(_api_server_line(settings, conn, now))
     try:
         found.append(_late_session(settings, conn, now, feed_end))
     except SessionError as error:
@@ -238,6 +243,47 @@ def _component_line(settings: Settings, conn: psycopg.Connection, beat: outbox.H
         now=now,
     )
     return line
+
+
+def _api_server_line(settings: Settings, conn: psycopg.Connection, now: datetime) -> str:
+    """Raise an alert for an api-server that `make up` started here and that has not answered for 3 minutes.
+
+    It writes no heartbeat, so its health endpoint is asked, on the port that `make up` wrote down and `make down`
+    takes away: the address in the configuration is for people, and may lead through a proxy. Returns a line or ''.
+    """
+    noted, silence = settings.local_dir / "run" / "port", Outage.load(settings.local_dir / "watch-api-server.json")
+    port = noted.read_text(encoding="ascii").strip() if noted.exists() else ""
+    why = _unanswered(f"http://127.0.0.1:{port}/api/v2/monitor/health") if port else ""
+    if not why:
+        silence.forget()
+        return ""
+    silence.begin(now)
+    waited = now - silence.since_at
+    if waited < timedelta(seconds=API_SERVER_PATIENCE_S):
+        return ""
+    line = f"Airflow's api-server is dead: no answer for {_minutes(waited)} ({why})"
+    raise_alert(
+        settings,
+        conn,
+        dedup_key=f"dead:api-server:{silence.since_at.isoformat()}",
+        severity="critical",
+        kind="dead_component",
+        stage="watch",
+        title="Airflow's api-server is dead",
+        body=f"{line}, port {port}. Its pages are gone, and no task can run: tasks report to it.",
+        next_step="`make logs` for its last words, then `make down && make up` or restart its service",
+        now=now,
+    )
+    return line
+
+
+def _unanswered(url: str) -> str:
+    """Return why a health endpoint is not well, or ''."""
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S):
+            return ""
+    except (OSError, ValueError, http.client.HTTPException) as error:  # HTTPError and URLError are OSErrors
+        return f"{type(error).__name__}: {error}"
 
 
 def _calendar_ended(settings: Settings, conn: psycopg.Connection, error: SessionError, now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The memory of an outage of the database, in a small local file: which channel was told, which has to be."""
+"""The memory of an outage (database, api-server), in a small local file: since when, who was told, who has to be."""
 
 from __future__ import annotations
 

@@ -391,6 +391,42 @@ def test_watch_takes_an_ordered_stop_for_no_death(
     assert operations.watch_once(make_settings(), lambda: connect(database_url), NOW) == []
 
 
+def test_watch_raises_an_api_server_that_does_not_answer_while_the_stack_is_up(
+    conn: psycopg.Connection, database_url: str, make_settings: MakeSettings, http: HttpStandin
+) -> None:
+    settings = make_settings(SLACK_WEBHOOK_URL=http.slack_url)
+    _open_book(conn, inception_at=CLOSE)
+    noted = settings.local_dir / "run" / "port"
+
+    def watch(minutes: int) -> list[str]:
+        return operations.watch_once(settings, lambda: connect(database_url), NOW + timedelta(minutes=minutes))
+
+    def told() -> int:
+        return sum(request.method == "POST" for request in http.requests)
+
+    assert watch(0) == [], "no stack was started here"
+    noted.parent.mkdir(parents=True)
+    noted.write_text(http.url.rsplit(":", 1)[1])
+    http.answer_next(200, "{}")
+    assert watch(1) == []
+    assert [r.path for r in http.requests] == ["/api/v2/monitor/health"]
+    http.answer_next(503, times=2)
+    assert watch(2) == [], "it may be starting"
+    (line,) = watch(5)
+    assert line == "Airflow's api-server is dead: no answer for 3 min (HTTPError: HTTP Error 503: Service Unavailable)"
+    assert told() == 1
+    noted.write_text("1")  # nothing listens there
+    (line,) = watch(6)
+    assert "Connection refused" in line
+    assert told() == 1, "once per death"
+    noted.unlink()  # make down
+    assert watch(7) == []
+    noted.write_text("1")
+    assert watch(8) == []
+    assert len(watch(11)) == 1
+    assert told() == 2, "another death"
+
+
 def test_watch_tells_each_channel_once_of_a_dead_database_and_when_it_is_back(
     conn: psycopg.Connection, database_url: str, make_settings: MakeSettings, http: HttpStandin
 ) -> None:
