@@ -139,9 +139,12 @@ class AlpacaBroker:
         return sorted(found.values(), key=lambda o: (o.submitted_at is None, o.submitted_at or at, o.broker_order_id))
 
     def fills_since(self, cursor: str) -> tuple[Sequence[BrokerFill], str]:
-        """Return executions; the cursor is the time of the youngest one."""
-        rows = self._activity_pages({"activity_types": "FILL"}, cursor, FILLS_OVERLAP, records.fill_of)
-        found = {fill.fill_id: fill for fill in rows}
+        """Return executions; the cursor is the time of the youngest one.
+
+        A trade that the exchange took back or corrected is left out: reconciliation shows what it changed.
+        """
+        rows = self._activity_pages({"activity_types": "FILL"}, cursor, FILLS_OVERLAP, _fill_that_counts)
+        found = {fill.fill_id: fill for fill in rows if fill is not None}
         fills = sorted(found.values(), key=lambda fill: (fill.filled_at, fill.fill_id))
         return fills, max(cursor, records.stamp(fills[-1].filled_at)) if fills else cursor
 
@@ -257,6 +260,11 @@ def _made(path: str, record: Callable[[records.Document], T], document: records.
 
 def _family(document: records.Document) -> list[BrokerOrder]:
     return list(records.family(document))
+
+
+def _fill_that_counts(document: records.Document) -> BrokerFill | None:
+    changed = records.maybe(document, "type").startswith("trade_")  # trade_bust, trade_correct
+    return None if changed else records.fill_of(document)
 
 
 def _activity_that_counts(document: records.Document) -> Activity | None:

@@ -56,6 +56,8 @@ KINDS = {
     "CFEE": "fee",
     "DIVFEE": "fee",
     "PTC": "fee",
+    "PTR": "fee",
+    "CGD": "dividend",
     "SPLIT": "split",
     "SSP": "split",
     "CSD": "transfer",
@@ -118,11 +120,11 @@ def moment(document: Document, key: str) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(str(value))
-    except ValueError:
+        if found.tzinfo is None:
+            raise Unreadable(f"{key} has no UTC offset")
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Unreadable(f"{key} is no time") from None
-    if found.tzinfo is None:
-        raise Unreadable(f"{key} has no UTC offset")
-    return found.astimezone(UTC)
 
 
 def stamp(at: datetime) -> str:
@@ -185,7 +187,7 @@ def order_of(document: Document, parent_id: str | None = None) -> BrokerOrder:
         time_in_force=maybe(document, "time_in_force"),
         limit_price=amount(document, "limit_price"),
         stop_price=amount(document, "stop_price"),
-        average_price=amount(document, "filled_avg_price"),
+        average_price=amount(document, "filled_avg_price") if filled else None,
         submitted_at=moment(document, "submitted_at"),
         updated_at=moment(document, "updated_at"),
         replaced_by=maybe(document, "replaced_by") or None,
@@ -312,7 +314,7 @@ def hours_of(document: Document) -> SessionHours:
     try:
         label = date.fromisoformat(text(document, "date"))
         ends = [time.fromisoformat(text(document, key)) for key in ("open", "close")]
-    except ValueError as error:
+        open_at, close_at = (datetime.combine(label, at, NEW_YORK).astimezone(UTC) for at in ends)
+    except (ValueError, OverflowError) as error:
         raise Unreadable(f"the calendar cannot be read ({error})") from None
-    open_at, close_at = (datetime.combine(label, at, NEW_YORK).astimezone(UTC) for at in ends)
     return SessionHours(session_date=label, open_at=open_at, close_at=close_at)
