@@ -18,7 +18,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup, TriggerRule, task
 
 from tradecore.settings import load
-from tradecore_ui import callbacks, forms, task_env
+from tradecore_ui import callbacks, forms, sending, task_env
 from tradecore_ui.session_timetable import SessionTimetable
 
 SETTINGS = load()
@@ -83,8 +83,12 @@ def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
         risk = stage("risk", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
         plan = stage("plan")
         report = stage("report", trigger_rule=TriggerRule.NONE_FAILED)
-        approve = stage("approve")
-        submit = stage("submit", retries=1)
+        with TaskGroup("approve"):
+            asked = task(task_id="run")(sending.sheets_to_sign)()
+            signed = sending.SheetSignature.partial(task_id="person").expand(sheet=asked)
+        with TaskGroup("submit"):
+            once = {"trigger_rule": TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, "retries": 12}
+            submit = sending.SubmitSensor(task_id="run", mode="reschedule", timeout=7 * 86_400, **once)
         with TaskGroup("close"):
             close = task(task_id="run", trigger_rule=TriggerRule.ALL_DONE)(task_env.close)()
             outcome = EmptyOperator(task_id="outcome", trigger_rule=TriggerRule.NONE_FAILED)
@@ -92,7 +96,8 @@ def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
         ingested >> validated >> turn >> settled >> gate >> strategies
         [strategies, signals] >> risk >> plan  # past a failed signal, not past the gate
         [settled, plan] >> report
-        [plan, report] >> approve >> submit
+        [plan, report] >> asked >> signed
+        [asked, signed] >> submit  # nobody was asked: signed is skipped
         [report, submit] >> close
         [report, submit] >> outcome  # an empty task: what failed before it makes the run red
 

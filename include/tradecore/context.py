@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 import psycopg
 
-from tradecore import operations
+from tradecore import operations, waiting
 from tradecore.config_values import BOOK_NAME
 from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder, SessionError
 from tradecore.execution.broker import Desk
@@ -282,7 +282,7 @@ def turn(ctx: Context) -> bool:
     """Tell whether this bar may move the book: its predecessor is closed, or this bar has settled already.
 
     False means wait. A predecessor that stopped moving (four stage time-outs) is closed without a decision, with an
-    alert.
+    alert. One that waits for a person or a venue's window has not stopped until that has passed.
     """
     before = ctx.previous_bar_end
     if ctx.status() in SETTLED:
@@ -292,7 +292,10 @@ def turn(ctx: Context) -> bool:
         row = ctx.conn.execute(books.SQL["run"], (ctx.book, before)).fetchone()
         status = str(row[0]) if row else ""
         patience = timedelta(seconds=ABANDONED_AFTER_TIMEOUTS * ctx.settings.trading.book.decision_timeout_s)
-        stuck = row is not None and ctx.now - row[2] > patience
+        rests = None
+        if status == "decided":
+            rests = waiting.may_rest_until(ctx.settings, ctx.conn, ctx.calendar, ctx.record, before)
+        stuck = row is not None and ctx.now - max(row[2], rests or row[2]) > patience
         if status in ("settled", "decided") and stuck:
             ctx.conn.execute(
                 books.SQL["set_run"],

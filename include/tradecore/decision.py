@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tradecore import market, order_style, provenance
+from tradecore import market, order_style, provenance, waiting
 from tradecore.backtest import step
 from tradecore.bars import Panel
 from tradecore.context import Context
 from tradecore.errors import BookError
-from tradecore.execution.window import Window, window_of
 from tradecore.model import (
     DECISION_EVENTS,
     EQUITY,
@@ -402,19 +401,5 @@ def _styled(ctx: Context, at: Bench, row: list[int]) -> tuple[order_style.Styled
         ref_e4=row[O_REF],
         tick_e4=int(at.arrays.tick[instrument]),
         step_e6=int(at.arrays.step[instrument]),
-        window=venue_window(ctx),
-    )
-
-
-def venue_window(ctx: Context) -> Window:
-    """Return when this bar's sheet may be sent. For a simulated book the window lasts until the next bar."""
-    execution = ctx.settings.trading.execution
-    if ctx.record.kind == "simulated":
-        return Window(opens_at=ctx.bar_end_at, closes_at=ctx.next_bar_end)
-    return window_of(
-        execution.order_style,
-        decided_at=ctx.bar_end_at,
-        until=ctx.next_bar_end,
-        session=ctx.calendar.session(ctx.calendar.session_of(ctx.next_bar_end)),
-        margin_s=execution.window_margin_s,
+        window=waiting.window(ctx),
     )

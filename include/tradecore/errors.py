@@ -16,6 +16,7 @@ TradecoreError
 │   ├── NotASession        the date is no session of the calendar
 │   └── OutOfOrder         only its next session moves a book
 ├── BookError              a book that does not exist, exists already, or does not agree
+├── ApprovalRefused        an answer that comes too late, or to a sheet that is no longer the one
 ├── BrokerError            an order or a question did not get through to the venue as meant
 │   ├── Rejected           final: the venue said no
 │   ├── Unavailable        later: nothing was sent, or nothing was changed
@@ -126,6 +127,10 @@ class OutOfOrder(SessionError):
 
 class BookError(TradecoreError):
     """A book that does not exist, exists already, or does not agree with its record."""
+
+
+class ApprovalRefused(TradecoreError):
+    """A person's answer to an order sheet that cannot be taken: too late, or another sheet has taken its place."""
 
 
 class BrokerError(TradecoreError):

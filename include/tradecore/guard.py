@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from tradecore import decision
+from tradecore import decision, waiting
 from tradecore.context import SETTLED, Context
 from tradecore.execution import checks
 from tradecore.execution.broker import Account, Asset, BrokerOrder, Desk, Permit
@@ -276,7 +276,7 @@ def _facts(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int) 
         at_venue=scene.at_venue,
         account=scene.account,
         asset=scene.assets.get(order.symbol),
-        window=decision.venue_window(ctx),
+        window=waiting.window(ctx),
         skew_s=scene.skew_s,
         keys=live_keys(ctx, scene.account, live=desk.broker.live),
         state=state(ctx),

@@ -22,7 +22,8 @@ from datetime import date, datetime
 import numpy as np
 import psycopg
 
-from tradecore import decision, ingestion, market, provenance, reporting, submission
+from tradecore import approval, decision, ingestion, market, provenance, reporting, submission, waiting
+from tradecore.approval import question, sheets
 from tradecore.context import (
     Context,
     alert_missed_action,
@@ -208,25 +209,39 @@ def _session_bars(ctx: Context) -> tuple[datetime, ...]:
     return ctx.calendar.bar_ends(ctx.session_date, ctx.record.timeframe)
 
 
-def approve(ctx: Context) -> Result:
-    """Record the approval of the newest sheet; where a person is asked for, nothing is sent without one."""
-    last = decision.newest(ctx)
-    if last is None or last[2] is None or ctx.status() == "closed":
-        ctx.conn.rollback()
-        return {"approval": "nothing to approve"}
-    version, _, sheet = last
-    if not ctx.settings.trading.execution.approval_required:
-        ctx.conn.execute(
-            decision.SQL["add_approval"], (*ctx.key, version, sheet, "not_required", "configuration", ctx.now)
-        )
-    row = ctx.conn.execute(decision.SQL["approval"], (*ctx.key, version)).fetchone()
-    verdict = "pending" if row is None else str(row[1]) if row[0] == sheet else "voided"
-    ctx.conn.commit()
-    return {"approval": verdict, "version": version}
+def approve(ctx: Context, *, verdict: str = "", actor: str = "", sheet_hash: str = "", note: str = "") -> Result:
+    """Say how the newest sheet stands, or record a person's answer ('approved', 'rejected') to the sheet of a hash.
+
+    Raises ApprovalRefused for an answer that comes too late or to a sheet that was replaced.
+    """
+    if verdict:
+        return approval.answer(ctx, verdict=verdict, actor=actor, sheet_hash=sheet_hash, note=note)
+    return approval.look(ctx)
+
+
+def window(ctx: Context) -> Result:
+    """Say when this bar's orders may be sent, and what they wait for now ('' for nothing)."""
+    found, held = waiting.window(ctx), waiting.wait(ctx)
+    ctx.conn.rollback()
+    return {
+        "open": found.holds(ctx.now),
+        "opens_at": found.opens_at,
+        "closes_at": found.closes_at,
+        "passed": found.passed(ctx.now),
+        "waiting": held.what if held else "",
+        "again_s": held.seconds(ctx.now) if held else 0.0,
+    }
 
 
 def submit(ctx: Context) -> Result:
-    """Send the approved sheet, each order once, within the venue's window. The rules: docs/EXECUTION.md."""
+    """Send the approved sheet, each order once, within the venue's window. The rules: docs/EXECUTION.md.
+
+    While a person may still answer nothing is sent and the bar stays as it is; `waiting` says so, `again_s` how long.
+    """
+    held = waiting.for_person(ctx)
+    ctx.conn.rollback()
+    if held is not None:
+        return {"sent": 0, "waiting": held.what, "again_s": held.seconds(ctx.now), "next": held.next_step}
     return submission.submit(ctx)
 
 
@@ -349,14 +364,17 @@ __all__ = [
     "load_history",
     "open_book",
     "plan",
+    "question",
     "report",
     "risk",
     "run_bar",
     "run_session",
     "settle",
+    "sheets",
     "signal",
     "strategies",
     "submit",
     "turn",
     "validate",
+    "window",
 ]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tradecore import decision, guard, unknowns, venue
+from tradecore import decision, guard, unknowns, venue, waiting
 from tradecore.context import Context, deliver_quietly
 from tradecore.errors import Rejected, Unavailable, Unknown
 from tradecore.execution.broker import BrokerOrder, Desk, OrderRequest, Permit
@@ -76,7 +76,7 @@ class _Sending:
 
     def __init__(self, ctx: Context, desk: Desk) -> None:
         self.ctx, self.desk = ctx, desk
-        self.window = decision.venue_window(ctx)
+        self.window = waiting.window(ctx)
         self.margin = timedelta(seconds=ctx.settings.trading.execution.window_margin_s)
         self.sent = self.refused = 0
         self.waiting = ""

@@ -54,6 +54,15 @@ def session_label(context: Mapping[str, Any]) -> date | None:
     return None if started_now else run.data_interval_start.astimezone(UTC).date()
 
 
+def is_dag_test(context: Mapping[str, Any]) -> bool:
+    """Tell whether `airflow dags test` (DAG.test) runs this: nobody waits there, and no answer would reach it.
+
+    Airflow names the user of such a run 'dag_test'; its type is 'manual', as of a run by hand.
+    """
+    run = context.get("dag_run")
+    return run is not None and run.triggering_user_name == "dag_test"
+
+
 def stage_of(task_id: str) -> str:
     """Return the stage that a task belongs to: the name of its task group."""
     return task_id.partition(".")[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +108,7 @@ def test_stages_are_task_groups_in_order(bag, dag_id):
     expected = {stage: ["run"] for stage in STAGES}
     expected["signal"] = ["run", "strategies"]
     expected["close"] = ["outcome", "run"]
+    expected["approve"] = ["person", "run"]
     if dag_id == "replay_day":
         expected["ingest"] = ["open_book", "run"]
     assert tasks_by_stage(dag) == expected
@@ -129,19 +131,25 @@ def test_wiring(bag, dag_id):
     )
     assert (upstream["report.run"], rules["report.run"]) == ({"settle.run", "plan.run"}, "none_failed")
     assert upstream["approve.run"] == {"plan.run", "report.run"}
-    assert upstream["submit.run"] == {"approve.run"}
+    assert upstream["approve.person"] == {"approve.run"}
+    # past a signature that nobody was asked for (skipped), not past a closed gate (approve.run is skipped too)
+    assert (upstream["submit.run"], rules["submit.run"]) == (
+        {"approve.run", "approve.person"},
+        "none_failed_min_one_success",
+    )
     assert (upstream["close.run"], rules["close.run"]) == ({"report.run", "submit.run"}, "all_done")
     assert upstream["close.outcome"] == {"report.run", "submit.run"}
     assert rules["close.outcome"] == "none_failed"
     assert {task.task_id for task in dag.leaves} == {"close.run", "close.outcome"}
-    special = {"risk.run", "report.run", "close.run", "close.outcome"}
+    special = {"risk.run", "report.run", "submit.run", "close.run", "close.outcome"}
     assert {rule for task, rule in rules.items() if task not in special} == {"all_success"}
 
 
 @pytest.mark.parametrize("dag_id", SESSION_DAGS)
-def test_the_turn_holds_no_worker_and_the_gate_skips_only_its_own(bag, dag_id):
+def test_turn_and_submit_hold_no_worker_and_the_gate_skips_only_its_own(bag, dag_id):
     dag = bag.dags[dag_id]
-    assert dag.get_task("turn.run").mode == "reschedule"
+    assert {dag.get_task(f"{stage}.run").mode for stage in ("turn", "submit")} == {"reschedule"}
+    assert dag.get_task("submit.run").timeout > 5 * 86_400  # over a long weekend
     assert dag.get_task("gate.run").ignore_downstream_trigger_rules is False
     assert dag.get_task("signal.run").is_mapped
 
@@ -158,8 +166,19 @@ def test_alerts_and_retries_at_task_and_dag_level(bag, dag_id):
         assert names(task.on_retry_callback) == ["task_retried"], task.task_id
         assert task.retries >= 1
         assert task.execution_timeout is not None
-    if dag_id in SESSION_DAGS:
-        assert dag.get_task("submit.run").retries == min(task.retries for task in dag.tasks)
+    if dag_id in SESSION_DAGS:  # sending again is safe: each order once, whatever broke
+        assert dag.get_task("submit.run").retries == max(task.retries for task in dag.tasks)
+
+
+@pytest.mark.parametrize("dag_id", SESSION_DAGS)
+def test_a_person_is_asked_without_a_triggerer_and_once_a_sheet(bag, dag_id):
+    task = bag.dags[dag_id].get_task("approve.person")
+    assert task.is_mapped
+    asked = task.unmap({"sheet": "5" * 64})
+    assert isinstance(asked, HITLOperator)
+    assert (asked.options, asked.defaults, asked.multiple) == (["Approve", "Reject"], None, False)
+    assert asked.response_timeout.total_seconds() <= 300, "an answer over the command line is noticed only then"
+    assert list(asked.params) == ["reason"]
 
 
 def test_form_fields(bag):

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -130,7 +131,9 @@ def started(case: Case) -> Case:
 def test_a_session_and_the_next_and_the_first_again(case):
     started(case)
     case.trade(FIRST)
-    assert set(case.states().values()) == {"success"}
+    states = case.states()
+    assert [task for task, state in states.items() if state != "success"] == ["approve.person"]
+    assert states["approve.person"] == "skipped", "a person was asked for"
     case.trade(SECOND)
     assert case.rows("SELECT count(*) FROM fills")[0][0] > 0, "not exercised"
     tables = "book_states book_positions signals targets intents order_events fills bar_runs decisions reports"
@@ -150,7 +153,8 @@ def test_a_closed_gate_settles_and_reports_and_orders_nothing(case):
     case.trade(SECOND)
     states = case.states()
     assert {task for task, state in states.items() if state == "skipped"} == {
-        "signal.strategies", "signal.run", "risk.run", "plan.run", "approve.run", "submit.run"}  # fmt: skip
+        "signal.strategies", "signal.run", "risk.run", "plan.run", "approve.run", "approve.person",
+        "submit.run"}  # fmt: skip
     assert {state for task, state in states.items() if state != "skipped"} == {"success"}
     assert case.rows("SELECT status, outcome FROM bar_runs ORDER BY bar_end_at DESC LIMIT 1") == [
         ("closed", "settled, no decision")
@@ -170,7 +174,8 @@ def test_a_strategy_that_raises_is_red_and_the_run_is_green(case):
     case.trade(FIRST)
     states = case.states()
     assert (states["signal.run 0"], states["signal.run 1"]) == ("success", "failed")
-    assert {state for task, state in states.items() if task != "signal.run 1"} == {"success"}
+    rest = {state for task, state in states.items() if task not in ("signal.run 1", "approve.person")}
+    assert rest == {"success"}
     assert case.rows("SELECT count(*) FROM intents")[0][0] > 0
     assert "Strategy broken failed" in [row[0] for row in case.rows("SELECT title FROM alerts")]
 
@@ -208,3 +213,55 @@ def test_a_date_that_cannot_be_traded_fails_at_once_with_the_reason(case, sessio
     states = case.states()
     assert [task for task, state in states.items() if state == "failed"] == [f"{stage}.run"]
     assert case.rows("SELECT count(*) FROM book_states") == [(1,)]
+
+
+# -- a person who is asked, and a day that is not over: `dags test` waits for nothing
+
+TABLE = "session_date,open_at,close_at"
+
+
+def today_is_a_session(case: Case) -> str:
+    """Give the case a calendar and bars on which a session has just closed and the next one closes tomorrow."""
+    today = datetime.now(UTC).date()
+    closed = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
+    first = date(today.year - 1, 1, 1)  # whole years: volatility counts the sessions of one
+    days = [first + timedelta(days=shift) for shift in range(3 * 365)]
+    ends = {day: f"{day}T{closed:%H:%M:%S}Z" for day in days}
+    opens = {day: f"{day - timedelta(days=1)}T{closed:%H:%M:%S}Z" for day in days}
+    table = "\n".join([TABLE, *(f"{day},{opens[day]},{ends[day]}" for day in days)])
+    (case.home / "days.csv").write_text(table + "\n")
+    rows = ["session_date,open,high,low,close,volume,vendor_adj_close"]
+    for k, day in enumerate(d for d in days if today - timedelta(days=60) <= d <= today):
+        price = 50 + k / 4
+        rows.append(
+            f"{day},{price:.2f},{price + 0.5:.2f},{price - 0.5:.2f},{price + 0.2:.2f},5000000,{price + 0.2:.2f}"
+        )
+    (case.home / "sample" / "AAPL.csv").write_text("\n".join(rows) + "\n")
+    (case.home / "sample" / "corporate_actions.csv").write_text(
+        (ROOT / "include" / "sample_data" / "corporate_actions.csv").read_text().splitlines()[0] + "\n"
+    )
+    case.config["book"] |= {"calendar": str(case.home / "days.csv"), "run_delay_minutes": 0}
+    case.config["data"] |= {"publication_lag_minutes": 0, "last_session": None}
+    case.config["universe"] = {"name": "one", "symbols": ["AAPL"]}
+    case.config["strategies"]["ma_crossover"]["params"] |= {
+        "short_period": 2, "long_period": 5, "confidence_threshold": 0.5}  # fmt: skip
+    case.config["execution"]["approval_required"] = True
+    return str(today)
+
+
+def test_a_test_of_today_asks_nobody_and_says_what_it_would_wait_for(case):
+    today = today_is_a_session(case)
+    case.configure()
+    case.run("python", "-m", "tradecore", "init", "--before", today)
+    output = case.trade(today)
+    assert "Not waited for in a test: 1 orders of sim for the session after" in output
+    assert "Waiting for a person's answer to the order sheet, until" in output
+    assert set(case.states().values()) == {"success"}
+    assert case.rows("SELECT status FROM orders") == [("PLANNED",)]
+    assert case.rows("SELECT status FROM bar_runs ORDER BY bar_end_at DESC LIMIT 1") == [("decided",)]
+    # the command line goes on from there
+    sheet = case.rows("SELECT sheet_hash FROM decisions")[0][0]
+    case.run("python", "-m", "tradecore", "approve", today, "--sheet", sheet, "--by", "ann")
+    case.run("python", "-m", "tradecore", "submit", today)
+    assert case.rows("SELECT status FROM orders") == [("ACKED",)]
+    assert case.rows("SELECT verdict, actor FROM approvals") == [("approved", "cli:ann")]

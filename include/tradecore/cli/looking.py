@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tradecore.cli.shell import EXIT_UNHEALTHY, Book, Day, Json, app, connection, load_settings, now, parse_day, show
+from tradecore.cli.shell import (
+    EXIT_UNHEALTHY,
+    Bar,
+    Book,
+    Day,
+    Json,
+    app,
+    connection,
+    load_settings,
+    now,
+    parse_day,
+    run_stage,
+    show,
+)
 
 
 @app.command("book")
@@ -80,3 +93,9 @@ def backtest(first: Day, last: Day, as_json: Json = False) -> None:
     with connection(found) as conn:
         result = research.run(found, conn, first=parse_day(first), last=parse_day(last))
     show(research.as_records(result), as_json, research.summary(result))
+
+
+@app.command()
+def window(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
+    """Say when a session's orders may be sent, and what they wait for. Example: tradecore window 2005-02-28"""
+    run_stage("window", day, book, bar, as_json, lambda p, ctx: p.window(ctx))

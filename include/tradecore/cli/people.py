@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import getpass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tradecore.cli.shell import Book, Json, app, connection, load_settings, now, show
+from tradecore.cli.shell import Bar, Book, Day, Json, app, connection, load_settings, now, run_stage, show
+from tradecore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tradecore.context import Context
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with your name.")]
 
@@ -46,3 +50,33 @@ def resume(reason: Reason, book: Book = "", as_json: Json = False) -> None:
     Example: python -m tradecore resume --reason "checked the loss of 2005-04-15"
     """
     _change_state("ACTIVE", reason, book, as_json)
+
+
+@app.command()
+def approve(
+    day: Day,
+    sheet: Annotated[str, typer.Option(help="Hash of the sheet that you have read, or its first 12 characters.")] = "",
+    by: Annotated[str, typer.Option(help="Your name; default: your user on this machine.")] = "",
+    reject: Annotated[bool, typer.Option("--reject", help="Do not send it.")] = False,
+    reason: Annotated[str, typer.Option(help="Kept with your name.")] = "",
+    book: Book = "",
+    bar: Bar = 0,
+    as_json: Json = False,
+) -> None:
+    """Sign a session's order sheet, or reject it. Without --sheet: show the sheet, its hash and how it stands.
+
+    Example: python -m tradecore approve 2005-02-28 --sheet 3f2a91bc04de --by ann
+    """
+    if reject and not sheet:
+        raise ConfigError("--reject needs --sheet HASH.", next_step="leave both out to see the sheet and its hash")
+
+    def call(p: Any, ctx: Context) -> dict[str, object]:
+        if sheet:
+            verdict, actor = "rejected" if reject else "approved", f"cli:{by or getpass.getuser()}"
+            return dict(p.approve(ctx, verdict=verdict, actor=actor, sheet_hash=sheet, note=reason))
+        stands = dict(p.approve(ctx))
+        if stands["approval"] == "pending" and not as_json:
+            typer.echo(p.question(ctx, stands["sheet"])["text"])
+        return stands
+
+    run_stage("approve", day, book, bar, as_json, call)

@@ -163,12 +163,6 @@ def report(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> No
 
 
 @app.command()
-def approve(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Record the approval of a session's sheet. Example: tradecore approve 2005-02-28"""
-    run_stage("approve", day, book, bar, as_json, lambda p, ctx: p.approve(ctx))
-
-
-@app.command()
 def submit(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
     """Send a session's approved sheet, each order once. Example: tradecore submit 2005-02-28"""
     run_stage("submit", day, book, bar, as_json, lambda p, ctx: p.submit(ctx))

@@ -73,11 +73,20 @@ VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s,
 SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s AND child = 0
 
 -- name: add_approval
-INSERT INTO approvals (book, bar_end_at, version, sheet_hash, verdict, actor, decided_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+INSERT INTO approvals (book, bar_end_at, version, sheet_hash, verdict, actor, decided_at, note)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 
 -- name: approval
-SELECT sheet_hash, verdict FROM approvals WHERE book = %s AND bar_end_at = %s AND version = %s
+SELECT sheet_hash, verdict, actor FROM approvals WHERE book = %s AND bar_end_at = %s AND version = %s
+
+-- name: sheets
+SELECT coalesce(sheet_hash, '') FROM decisions WHERE book = %s AND bar_end_at = %s ORDER BY version
+
+-- name: unsigned
+SELECT d.sheet_hash IS NOT NULL AND a.verdict IS NULL
+FROM decisions d
+LEFT JOIN approvals a ON a.book = d.book AND a.bar_end_at = d.bar_end_at AND a.version = d.version
+WHERE d.book = %(book)s AND d.bar_end_at = %(bar_end)s ORDER BY d.version DESC LIMIT 1
 
 -- name: add_report
 INSERT INTO reports (book, bar_end_at, session_date, path, content_hash) VALUES (%s, %s, %s, %s, %s)
