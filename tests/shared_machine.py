@@ -24,6 +24,14 @@ def workers(meminfo: Path = Path("/proc/meminfo")) -> int:
     return fitting if fitting > 1 else 0
 
 
+def busy() -> float:
+    """Return by what a time limit is to be multiplied: how many processes want a core each has, and at least 1.
+
+    On a machine that does nothing else it is 1: there every limit holds as it is written.
+    """
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def one_writer_of_numbas_cache() -> None:
     """Have every process that calls this wait for the others when it saves a compiled kernel.
 

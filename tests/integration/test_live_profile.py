@@ -25,7 +25,10 @@ def test_two_sessions_of_the_yahoo_profile(tmp_path: Path, database_url: str, co
             "YAHOO_BASE_URL": vendor.url,
         }
         found = settings.load(env, REPO / "include/config/trading.yahoo.yaml")
-        found = found.model_copy(update={"local_dir": tmp_path})
+        data = found.trading.data  # as it is shipped, but for the pause of a second before each of 40 requests
+        quick = data.model_copy(update={"options": {**data.options, "requests_per_minute": 60_000}})
+        trading = found.trading.model_copy(update={"data": quick})
+        found = found.model_copy(update={"local_dir": tmp_path, "trading": trading})
         assert pipeline.last_available_session(found, conn, NOW) == date(2026, 11, 20)
         loaded = ingestion.load_history(found, conn, first=date(2026, 8, 3), last=date(2026, 11, 18), now=NOW)
         assert loaded["failures"] == []

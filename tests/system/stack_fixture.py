@@ -8,7 +8,6 @@ the feed is the sample's folder with bars for those.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -169,14 +168,6 @@ class LiveStack:
         started = time.monotonic()
         wait_until(lambda: len(self.arrivals(*words)) == 2, seconds, f"an alert with {words} by email and Slack")
         return time.monotonic() - started, {channel: text for channel, (_, text) in self.arrivals(*words).items()}
-
-
-def busy() -> float:
-    """Return by what a time limit is to be multiplied: how many processes want a core each has, and at least 1.
-
-    On a machine that does nothing else it is 1: there every limit holds as it is written.
-    """
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float, what: str) -> float:

