@@ -13,6 +13,7 @@ from urllib.parse import quote
 from playwright.sync_api import Locator, Page, expect
 
 PAGE_MS = 90_000  # two cores shared with the scheduler and its tasks
+TASK_ENDED = {"Success", "Failed", "Upstream Failed", "Skipped", "Removed"}
 RUN_MS = 900_000  # on a busy machine the first run compiles its kernels
 
 
@@ -128,7 +129,8 @@ class Airflow:
     def task_states(self) -> Mapping[str, str]:
         """Return the states of the tasks of an ended run on its page, mapped ones as one.
 
-        The table is drawn anew less often than the badge above it: reload until no task is under way on it.
+        The table is drawn anew less often than the badge above it, and on a busy machine it is empty for a moment:
+        reload until it has tasks, and none that is under way.
         """
         states: dict[str, str] = {}
         for _ in range(20):
@@ -142,7 +144,7 @@ class Airflow:
                 ).inner_text()
                 for row in rows.all()
             }
-            if not {"", "No Status", "Scheduled", "Queued", "Running"} & set(states.values()):
+            if states and set(states.values()) <= TASK_ENDED:
                 break
         return states
 
