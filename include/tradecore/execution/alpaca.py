@@ -133,8 +133,8 @@ class AlpacaBroker:
         Alpaca tells a leg's parent only inside the parent: a leg that works on after its parent came before `at` has
         parent_id None here, and is known from when it was placed.
         """
-        recent = self._order_pages({"status": "all", "nested": "true"}, at - TICK)
         working = self._order_pages({"status": "open", "nested": "false"}, None)
+        recent = self._order_pages({"status": "all", "nested": "true"}, at - TICK)  # the later word, and with parents
         found = {order.broker_order_id: order for order in (*working, *recent)}
         return sorted(found.values(), key=lambda o: (o.submitted_at is None, o.submitted_at or at, o.broker_order_id))
 

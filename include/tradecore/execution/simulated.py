@@ -113,11 +113,10 @@ class SimulatedBroker:
                 "time_in_force": order.time_in_force,
                 "now": self._clock(),
             },
-        )
-        taken = self.order(order.client_order_id)
-        if not added.rowcount or taken is None:
+        ).fetchone()
+        if added is None:
             raise Rejected(f"There is an order {order.client_order_id} already.", code="duplicate_id")
-        return taken
+        return _order((*added, None))
 
     def cancel(self, broker_order_id: str) -> None:
         key = {"book": self._record.book, "id": broker_order_id, "now": self._clock()}

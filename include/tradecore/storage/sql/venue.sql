@@ -4,6 +4,7 @@ INSERT INTO venue_orders (client_order_id, book, symbol, qty_e6, order_type, tim
                           changed_at)
 VALUES (%(id)s, %(book)s, %(symbol)s, %(qty_e6)s, %(order_type)s, %(time_in_force)s, 'open', %(now)s, %(now)s)
 ON CONFLICT (client_order_id) DO NOTHING
+RETURNING client_order_id, symbol, qty_e6, filled_e6, status, order_type, time_in_force, submitted_at, changed_at
 
 -- name: order
 SELECT v.client_order_id, v.symbol, v.qty_e6, v.filled_e6, v.status, v.order_type, v.time_in_force, v.submitted_at,
