@@ -59,10 +59,14 @@ def new_york(day: int, hour: int, minute: int = 0) -> datetime:
 
 
 class Bench:
-    """A broker, its market, and the hands that move both. `lacks`: what the broker has not, and why."""
+    """A broker, its market, and the hands that move both.
+
+    lacks: what a case may need and the broker has not, and why. refuses: what it refuses as not_built, each time.
+    """
 
     broker: Broker
     lacks: dict[str, str] = {}
+    refuses: tuple[str, ...] = ()
     start = EVENING - timedelta(days=1)
     timeout_s = 2.0
     can_short = True
@@ -238,16 +242,13 @@ class SimulatedBench(Bench):
 
     lacks = {
         LINE: "orders and ledger are one transaction of one database: there is no line that could break",
-        TYPES: "not built: the fill kernel fills market orders at the next open; others are refused as not_built",
-        REPLACE: "not built: refused as not_built",
-        BRACKET: "not built: refused as not_built",
         CHECKS: "limits of the account are the pre-trade checks' own, made before an order gets here",
         OTHERS: "nobody else places orders in a simulated account",
         HOURS: "no cut-offs: an order is for the next bar until that bar has settled; the permit's window binds",
         MOVES: "splits, dividends and fees are booked by settle itself",
     }
+    refuses = (TYPES, REPLACE, BRACKET)  # the fill kernel fills market orders at the next open
     fee = Decimal("0.01")
-    many_orders, many_fills = 505, 105
     account_number = "sim-account"
 
     def __init__(self, conn: psycopg.Connection) -> None:
