@@ -54,7 +54,8 @@ class Window:
     """
 
     symbols: tuple[str, ...]
-    bar_end_ns: Ints
+    bar_end_ns: Ints  # [L]
+    day: Ints  # [L] session label, days since 1970
     open: Floats
     high: Floats
     low: Floats
@@ -72,6 +73,7 @@ def window(panel: Panel) -> Window:
     return Window(
         symbols=panel.symbols,
         bar_end_ns=panel.bar_end_ns,
+        day=panel.day,
         open=adjusted(panel.open, panel),
         high=adjusted(panel.high, panel),
         low=adjusted(panel.low, panel),

@@ -25,6 +25,7 @@ INSTRUMENTS = (
     Instrument(instrument_id=2, symbol="B", tick_e4=100, qty_step_e6=QTY_SCALE),
 )
 DAY_NS = 86_400_000_000_000
+FIRST_DAY = 12_000  # 2002-11-09: strategies that ask for the next session find it in the table
 LOOKBACK = 3
 
 
@@ -66,8 +67,8 @@ def _score() -> None:
 def _panel(rows: int) -> Panel:
     """Return made-up bars [rows, n] of the dtypes that storage.bars.read_panel gives."""
     shape = (rows, len(INSTRUMENTS))
-    day = np.arange(rows, dtype=np.int64)
-    price = np.full(shape, 10 * PRICE_SCALE, np.int64) + 100 * day[:, None]
+    day = FIRST_DAY + np.arange(rows, dtype=np.int64)
+    price = np.full(shape, 10 * PRICE_SCALE, np.int64) + 100 * np.arange(rows)[:, None]
     return Panel(
         instruments=INSTRUMENTS,
         bar_end_ns=day * DAY_NS,

@@ -31,7 +31,23 @@ from tradecore.bars import Panel, Window, window
 from tradecore.errors import ConfigError, StrategyError
 from tradecore.model import Floats
 
-BUILT_IN = ("ma_crossover",)
+BUILT_IN = (
+    "ma_crossover",
+    "faber_average",
+    "time_series_momentum",
+    "cross_sectional_momentum",
+    "dual_momentum",
+    "donchian_breakout",
+    "rsi_reversion",
+    "bollinger_reversion",
+    "pairs",
+    "lead_lag",
+    "turn_of_month",
+    "day_of_week",
+    "risk_parity",
+    "equal_weight",
+    "buy_and_hold",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +177,7 @@ def score_panel(rule: Strategy, params: BaseModel, panel: Panel) -> Floats:
         seen = Window(
             symbols=whole.symbols,
             bar_end_ns=whole.bar_end_ns[rows],
+            day=whole.day[rows],
             open=whole.open[rows],
             high=whole.high[rows],
             low=whole.low[rows],
