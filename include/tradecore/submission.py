@@ -163,7 +163,6 @@ class _Sending:
             else:
                 self._answer(order, "REJECTED", f"{error.details.get('code', '')}: {error.message}")
                 self.refused += 1
-                self._tell_refused(order, error.message)
             return scene
         except Unavailable as error:
             self._answer(order, "APPROVED", f"nothing was sent: {error.message}")
@@ -263,6 +262,8 @@ class _Sending:
             row = self.ctx.conn.execute(SQL["status"], (order.client_order_id,)).fetchone()
             if row and row[0] in AT_RISK:  # an observer may have been quicker
                 self._event(order.client_order_id, status, detail)
+                if status == "REJECTED":
+                    self._tell_refused(order, detail)
             if found is not None:
                 unknowns.know(self.ctx, found, adopted=False)
         self.ctx.conn.commit()
