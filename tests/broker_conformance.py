@@ -943,6 +943,15 @@ def known_asset(b: Bench) -> None:
     assert b.broker.asset("NOSUCH") is None
 
 
+@case("ACC-6b", "account and positions")
+def several_assets(b: Bench) -> None:
+    """Several symbols at once are told as each alone would be, few or many."""
+    few = b.broker.assets(["AAPL", "NOSUCH"])
+    assert few == {"AAPL": b.broker.asset("AAPL"), "NOSUCH": None}
+    names = ["AAPL", *(f"NO{k}" for k in range(30))]
+    assert b.broker.assets(names) == {name: few.get(name) for name in names}
+
+
 @case("ACC-7", "account and positions", CHECKS)
 def asset_flags(b: Bench) -> None:
     """What may not be traded, borrowed or divided is told."""

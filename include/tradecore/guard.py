@@ -178,7 +178,7 @@ def survey(ctx: Context, desk: Desk, orders: Sequence[Order]) -> Scene:
     answered_at = desk.clock()
     middle = asked_at + (answered_at - asked_at) / 2
     account = broker.account()
-    assets = {symbol: broker.asset(symbol) for symbol in dict.fromkeys(o.symbol for o in orders)}
+    assets = dict(broker.assets(list(dict.fromkeys(o.symbol for o in orders))))
     working = tuple(o for o in broker.orders_since(answered_at) if not o.ended)
     due = ctx.calendar.session_of(ctx.next_bar_end)
     hours = [h for h in broker.sessions(due, due) if h.session_date == due]

@@ -31,6 +31,7 @@ from tradecore.execution.broker import (
 )
 
 ORDERS_PAGE, ACTIVITIES_PAGE, MAX_PAGES = 500, 100, 1_000
+FEW_ASSETS = 20  # the list of all has some 12,000: a second or two, and one request of the account's 200 a minute
 # Executions and activities may appear after younger ones did: each reading goes back behind the youngest known.
 FILLS_OVERLAP, ACTIVITIES_OVERLAP = timedelta(days=1), timedelta(days=7)
 TICK = timedelta(microseconds=1)
@@ -89,6 +90,14 @@ class AlpacaBroker:
 
     def asset(self, symbol: str) -> Asset | None:
         return self._find(f"/assets/{quote(symbol, safe='')}", {}, records.asset_of)
+
+    def assets(self, symbols: Sequence[str]) -> dict[str, Asset | None]:
+        """Return several assets: one by one while they are few, else from the list of all, in one request."""
+        if len(symbols) <= FEW_ASSETS:
+            return {symbol: self.asset(symbol) for symbol in symbols}
+        listed = self._read_list("/assets", {"asset_class": "us_equity"}, records.asset_of)
+        found = {asset.symbol: asset for asset in listed}
+        return {symbol: found.get(symbol) for symbol in symbols}
 
     def positions(self) -> Sequence[Position]:
         return self._read_list("/positions", {}, records.position_of)

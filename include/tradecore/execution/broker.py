@@ -11,7 +11,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -183,6 +183,10 @@ class Broker(Protocol):
     def clock(self) -> Clock: ...
     def sessions(self, first: date, last: date) -> Sequence[SessionHours]: ...
     def asset(self, symbol: str) -> Asset | None: ...
+
+    def assets(self, symbols: Sequence[str]) -> Mapping[str, Asset | None]:
+        """Return what the venue says of several symbols, in few requests however many they are."""
+        ...
 
     def submit(self, order: OrderRequest, permit: Permit) -> BrokerOrder:
         """Send one order. Raises Rejected(code) | Unavailable | Unknown. A permit that does not fit raises

@@ -93,6 +93,9 @@ class SimulatedBroker:
             status="active",
         )
 
+    def assets(self, symbols: Sequence[str]) -> dict[str, Asset | None]:
+        return {symbol: self.asset(symbol) for symbol in symbols}
+
     def submit(self, order: OrderRequest, permit: Permit) -> BrokerOrder:
         self._check_permit(order.client_order_id, permit)
         self._check_built(order)
