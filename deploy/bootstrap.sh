@@ -116,6 +116,7 @@ hook_activate() {
 
 if done_already; then exit 0; fi
 
+[ -d "$root/.local" ] || (umask 077; mkdir "$root/.local") 2>/dev/null || :
 mkdir -p "$root/.local/logs" 2>/dev/null || fail "$root/.local cannot be written: it belongs to another user."
 if [ -z "${BOOTSTRAP_LOCKED:-}" ] && command -v flock >/dev/null 2>&1; then
     BOOTSTRAP_LOCKED=1 exec flock "$root/.local/bootstrap.lock" "$root/deploy/bootstrap.sh" "$@"

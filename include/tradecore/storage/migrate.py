@@ -77,7 +77,8 @@ def pending(conn: psycopg.Connection) -> list[str]:
 def _offer_timescaledb(conn: psycopg.Connection) -> None:
     """Create the extension where the server has it and this role may; a plain server goes on without."""
     available = conn.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone()
-    preloaded = conn.execute("SELECT current_setting('shared_preload_libraries')").fetchone()
+    # shown to privileged roles only: without it an ordinary one leaves the extension to the server's owner
+    preloaded = conn.execute("SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'").fetchone()
     if available and preloaded and "timescaledb" in str(preloaded[0]) and not has_timescaledb(conn):
         try:
             with conn.transaction():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,8 @@ import psycopg
 import pytest
 
 from tradecore.errors import DatabaseError
-from tradecore.storage import embedded, embedded_cluster
+from tradecore.storage import embedded, embedded_cluster, migrate
+from tradecore.storage.connection import connect
 
 pytestmark = pytest.mark.db
 
@@ -64,6 +66,51 @@ def test_server_is_small_local_and_asks_for_a_password(root: Path) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(url.replace(f"{embedded_cluster.USER}:", f"{embedded_cluster.USER}:wrong"))
     assert (root / ".local" / "pg" / "connection.json").stat().st_mode & 0o077 == 0
+
+
+def test_application_owns_its_database_and_is_no_superuser(root: Path) -> None:
+    url = embedded.ensure(root)
+    attributes = "SELECT (rolsuper, rolcreaterole, rolcreatedb, rolreplication)::text FROM pg_roles WHERE rolname = "
+    assert ask(url, f"{attributes} current_user") == "(f,f,t,f)"
+    assert ask(url, "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'tradecore'") == "tradecore"
+    assert ask(url, "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolsuper") == embedded_cluster.ADMIN
+    with connect(url) as database:
+        assert migrate.upgrade(database), "all that tradecore needs"
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute("CREATE SCHEMA own")
+        database.execute("CREATE DATABASE scratch")
+        database.execute("DROP DATABASE scratch WITH (FORCE)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            database.execute("COPY (SELECT 1) TO PROGRAM 'true'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            database.execute("SELECT pg_read_file('/etc/passwd')")
+    noted = root / ".local" / "pg" / "connection.json"
+    secret = json.loads(noted.read_text())["admin_password"]
+    assert secret not in url
+    assert noted.stat().st_mode & 0o777 == 0o600
+
+
+def test_cluster_of_the_older_layout_goes_on(root: Path) -> None:
+    """There the application's role is the superuser, and connection.json knows of no other."""
+    first = embedded.describe(root)
+    noted = root / ".local" / "pg" / "connection.json"
+    known = json.loads(noted.read_text())
+    del known["admin_password"]
+    noted.write_text(json.dumps(known))
+    url = embedded.ensure(root)
+    assert url == first
+    assert ask(url, "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolsuper") == "tradecore"
+    embedded.stop(root)
+    assert embedded.ensure(root) == url
+    assert ask(url, "SELECT current_user") == "tradecore"
+
+
+def test_local_folder_is_closed_to_others(root: Path) -> None:
+    (root / ".local").mkdir(mode=0o755)
+    (root / ".local").chmod(0o755)
+    embedded.ensure(root)
+    inside = root / ".local"
+    assert inside.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
 
 
 def test_server_does_not_run_as_root(root: Path) -> None:
@@ -169,9 +216,9 @@ def test_path_too_long_for_a_socket_does_without_one(tmp_path: Path) -> None:
     project = tmp_path / ("deep" * 20) / ("deeper" * 10)
     project.mkdir(parents=True)
     try:
-        url = embedded.ensure(project)
+        embedded.ensure(project)
         kept = Path(embedded._connection(project).cluster).is_relative_to(project)
-        sockets = ask(url, "SHOW unix_socket_directories")
+        sockets = ask(embedded._connection(project).admin_url, "SHOW unix_socket_directories")
         assert sockets == ("" if kept else str(Path(embedded._connection(project).cluster) / "sock"))
     finally:
         embedded.remove(project)
