@@ -5,7 +5,7 @@ What a record cannot be without and the document does not say is Unreadable: not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -200,7 +200,10 @@ def family(document: Document) -> Iterator[BrokerOrder]:
     """Return an order and the legs inside its document."""
     parent = order_of(document)
     yield parent
-    for leg in document.get("legs") or ():
+    legs = document.get("legs") or ()
+    if not isinstance(legs, Sequence) or isinstance(legs, str):
+        raise Unreadable("the legs are no list")
+    for leg in legs:
         if not isinstance(leg, Mapping):
             raise Unreadable("a leg is no document")
         yield order_of(leg, parent.broker_order_id)
