@@ -431,7 +431,8 @@ def garbled(b: Bench) -> None:
 @case("ERR-8", "errors", LINE)
 def late(b: Bench) -> None:
     """An answer later than the time-out is Unknown."""
-    b.fault("slow", seconds=b.timeout_s * 2)
+    b.wait_no_longer_than(1)
+    b.fault("slow", seconds=2)
     with pytest.raises(Unknown):
         b.send("one")
     assert found(b, "one").qty == 10

@@ -7,13 +7,22 @@ import logging
 import traceback
 from datetime import timedelta
 from decimal import Decimal
+from socket import gaierror
+from ssl import SSLCertVerificationError
 from typing import Any
 
 import pytest
 import requests
 from alpaca_answers import KEY, NOW, SECRET, Canned, broker, document, permit, refusal, request
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
+from urllib3.exceptions import (
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    SSLError,
+)
 
 from tradecore.errors import BrokerError, ConfigError, Rejected, Unavailable, Unknown
 from tradecore.execution.alpaca import AlpacaBroker
@@ -26,6 +35,7 @@ CUT = requests.exceptions.ConnectionError(ProtocolError("Connection aborted."))
 LOST: dict[str, Any] = {
     "read time-out": requests.exceptions.ReadTimeout("late"),
     "cut before the answer": CUT,
+    "broken encryption": requests.exceptions.SSLError(MaxRetryError(None, "/", SSLError("bad record mac"))),  # type: ignore[arg-type]
     "cut in the answer": requests.exceptions.ChunkedEncodingError("half"),
     "500": refusal(500, 50010000, "internal server error occurred"),
     "502": (502, b"<html>bad gateway</html>"),
@@ -45,6 +55,19 @@ LOST: dict[str, Any] = {
 }
 NOT_SENT = {
     "no connection": NO_CONNECTION,
+    "no such host": requests.exceptions.ConnectionError(
+        MaxRetryError(None, "/", NameResolutionError("paper-api", HTTPConnection("localhost"), gaierror()))  # type: ignore[arg-type]
+    ),
+    "another's certificate": requests.exceptions.SSLError(
+        MaxRetryError(None, "/", SSLError(SSLCertVerificationError("certificate verify failed: self-signed")))  # type: ignore[arg-type]
+    ),
+    "no proxy": requests.exceptions.ProxyError(
+        MaxRetryError(
+            None,  # type: ignore[arg-type]
+            "/",
+            ProxyError("Cannot connect to proxy", NewConnectionError(HTTPConnection("localhost"), "refused")),
+        )
+    ),
     "connect time-out": requests.exceptions.ConnectTimeout("late"),
     "429": refusal(429, 42910000, "rate limit exceeded"),
     "429 without a word": (429, b""),
