@@ -92,11 +92,14 @@ class AlpacaBroker:
         return self._find(f"/assets/{quote(symbol, safe='')}", {}, records.asset_of)
 
     def assets(self, symbols: Sequence[str]) -> dict[str, Asset | None]:
-        """Return several assets: one by one while they are few, else from the list of all, in one request."""
+        """Return several assets: one by one while they are few, else from the list of all, in one request.
+
+        The list has symbols that changed hands once for each holder: the one that is active counts.
+        """
         if len(symbols) <= FEW_ASSETS:
             return {symbol: self.asset(symbol) for symbol in symbols}
         listed = self._read_list("/assets", {"asset_class": "us_equity"}, records.asset_of)
-        found = {asset.symbol: asset for asset in listed}
+        found = {asset.symbol: asset for asset in sorted(listed, key=lambda asset: asset.status == "active")}
         return {symbol: found.get(symbol) for symbol in symbols}
 
     def positions(self) -> Sequence[Position]:

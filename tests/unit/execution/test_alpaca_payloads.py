@@ -279,3 +279,12 @@ def test_an_activity_that_was_taken_back_and_a_trade_that_was_busted_are_left_ou
     ]
     fills = [payloads.PART, {**payloads.WHOLE, "type": "trade_bust"}]
     assert [fill.symbol for fill in broker(Canned((200, json.dumps(fills).encode()))).fills_since("")[0]] == ["AMZN"]
+
+
+def test_of_a_symbol_that_changed_hands_the_active_asset_counts():
+    gone = {**payloads.ASSET, "status": "inactive", "tradable": False}
+    line = Canned((200, json.dumps([gone, payloads.ASSET, gone]).encode()))
+    found = broker(line).assets(["AAPL", *(f"S{number}" for number in range(30))])
+    assert len(line.seen) == 1
+    assert found["AAPL"] == records.asset_of(payloads.ASSET)
+    assert set(found.values()) == {found["AAPL"], None}
