@@ -192,13 +192,14 @@ class _Sending:
 
     def _make_way(self, scene: Scene, order: Order) -> Scene:
         """Cancel orders of ours that oppose this one, or hold its shares, and wait a little for their end."""
-        ours = unknowns.ours(self.ctx, scene.at_venue)
-        self.ctx.conn.rollback()
         against = [
             o
-            for o in ours
+            for o in scene.at_venue
             if o.symbol == order.symbol and not o.ended and ((o.qty > 0) != (order.qty > 0) or o.parent_id is not None)
         ]
+        if against:
+            against = unknowns.ours(self.ctx, against)
+            self.ctx.conn.rollback()
         if not against:
             return scene
         for other in against:
