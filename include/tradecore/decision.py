@@ -308,17 +308,26 @@ def make_sheet(ctx: Context) -> dict[str, object]:
     books.add_order_events(
         ctx.conn, parents, "VOIDED", bar_end=ctx.bar_end_at, now=ctx.now, detail="its slices stand for it"
     )
-    for end in journal.ends.tolist():
-        order_id = at.loaded.order_ids[end[0], end[2]]
-        books.add_order_events(
-            ctx.conn, [order_id], "CANCELED", bar_end=ctx.bar_end_at, now=ctx.now, detail=EVENT_NAMES[EV_REPLACED]
-        )
+    cancels = sorted(at.loaded.order_ids[end[0], end[2]] for end in journal.ends.tolist())
+    with ctx.conn.cursor() as cur:
+        cur.executemany(SQL["add_cancel"], [(*ctx.key, version, order_id) for order_id in cancels])
     _store_events(ctx, version, journal, at.axes)
-    digest = provenance.hash_of(ctx.book, ctx.bar_end_at.isoformat(), version, lines)
+    digest = provenance.hash_of(ctx.book, ctx.bar_end_at.isoformat(), version, lines, cancels)
     ctx.conn.execute(
         SQL["set_sheet"], {"sheet": digest, "book": ctx.book, "bar_end": ctx.bar_end_at, "version": version}
     )
     return {"orders": len(lines), "version": version, "sheet": digest}
+
+
+def cancel_replaced(ctx: Context) -> None:
+    """End the carried orders that the newest sheet replaces, in the transaction that sends it."""
+    last = newest(ctx)
+    if last is None:
+        return
+    replaced = [r[0] for r in ctx.conn.execute(SQL["open_cancels"], (*ctx.key, last[0])).fetchall()]
+    books.add_order_events(
+        ctx.conn, replaced, "CANCELED", bar_end=ctx.bar_end_at, now=ctx.now, detail=EVENT_NAMES[EV_REPLACED]
+    )
 
 
 def _count(ctx: Context, version: int) -> int:

@@ -369,6 +369,7 @@ def _send_all_at_once(ctx: Context) -> Result:
         orders = _unanswered(ctx)
         ids = [o.client_order_id for o in orders]
         if not why:
+            decision.cancel_replaced(ctx)
             _take(ctx, orders)
         status, detail = ("NOT_SENT", why) if why else ("ACKED", "simulated")
         books.add_order_events(ctx.conn, ids, status, bar_end=ctx.bar_end_at, now=ctx.now, detail=detail)

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from project_home import OWN, Project, make, open_for_trading, rows
 
 from tradecore import strategies
@@ -176,6 +177,40 @@ def test_scores_of_bars_that_were_restated_since_count_for_nothing(tmp_path, dat
     assert project.run("risk", str(day), "--json").document["decision"] == 2, "scored again: another decision"
     assert rows(conn, kept.format("target_contributions") + of) != held_now
     assert len(alerts(conn, "strategy")) == 1
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "sent"])
+def test_carried_order_ends_only_with_the_sheet_that_replaces_it(tmp_path, database_url, conn, refused: bool):
+    """Buys too large for their bars are carried; the strategy turns, and the sheet that sells instead is refused."""
+    project = make(tmp_path, database_url, own={"capital_share": 1.0})
+    project.configure({"execution": {"remainder": "carry", "participation_frac": 0.000001, "max_order_age_bars": 5}})
+    config = yaml.safe_load(project.config.read_text())
+    config["strategies"] = {OWN: config["strategies"][OWN]}
+    project.config.write_text(yaml.safe_dump(config, sort_keys=False))
+    open_for_trading(project, conn)
+    first, second, day, after = project.sessions(4)
+    project.trade(conn, first, second)
+    project.model.write_text("100\n")  # nothing rises that much: flat
+    for stage in ("ingest", "validate", "settle", "signal", "risk", "plan", "approve"):
+        assert project.run(stage, str(day)).code == 0
+    newest = "bar_end_at = (SELECT max(bar_end_at) FROM book_states)"
+    replaced = {r[0] for r in rows(conn, f"SELECT client_order_id FROM sheet_cancels WHERE {newest}")}
+    assert replaced, "not exercised: nothing carried is replaced"
+    query = f"SELECT client_order_id FROM order_events WHERE status = 'CANCELED' AND detail = %s AND {newest}"
+    assert rows(conn, query, "working_order_replaced") == [], "the plan alone ends nothing"
+    if refused:
+        for symbol in ("AAPL", "MSFT"):
+            project.change(symbol, day, lambda line: line.replace(line.split(",")[4], "-1"))
+            project.run("ingest", str(day))
+        assert project.run("validate", str(day), "--json").document["gate_open"] is False
+    sent = project.run("submit", str(day), "--json").document
+    assert (sent["sent"] == 0) == refused
+    assert {r[0] for r in rows(conn, query, "working_order_replaced")} == (set() if refused else replaced)
+    project.run("close", str(day))
+    project.trade(conn, after)
+    worked = rows(conn, "SELECT client_order_id FROM fills JOIN bar_runs USING (book, bar_end_at)"
+                        " WHERE session_date = %s", after)  # fmt: skip
+    assert bool(replaced & {r[0] for r in worked}) == refused, "it goes on where nothing took its place"
 
 
 def test_failed_strategy_holds_and_the_others_trade(tmp_path, database_url, conn):

@@ -72,6 +72,16 @@ VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s,
 -- name: intents_of
 SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s AND child = 0
 
+-- name: add_cancel
+INSERT INTO sheet_cancels (book, bar_end_at, version, client_order_id) VALUES (%s, %s, %s, %s)
+
+-- name: open_cancels
+-- The orders that a sheet replaces and that have not ended by now.
+SELECT c.client_order_id FROM sheet_cancels c JOIN orders o USING (client_order_id)
+WHERE c.book = %s AND c.bar_end_at = %s AND c.version = %s
+  AND o.status NOT IN ('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED', 'VOIDED', 'NOT_SENT')
+ORDER BY c.client_order_id
+
 -- name: add_approval
 INSERT INTO approvals (book, bar_end_at, version, sheet_hash, verdict, actor, decided_at, note)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
