@@ -123,6 +123,13 @@ def sync_members(conn: psycopg.Connection, settings: Settings, calendar: Calenda
     )
 
 
+def and_held(members: Sequence[Member], held: Sequence[Instrument]) -> tuple[Member, ...]:
+    """Return the universe, and behind it what the book holds of names that were taken out: due on no day."""
+    known = {m.instrument.instrument_id for m in members}
+    gone = [Member(instrument=i, member_from=date.max, member_to=None) for i in held if i.instrument_id not in known]
+    return (*members, *gone)
+
+
 def bar_ends_until(calendar: Calendar, bar_end: datetime, timeframe: str, count: int) -> list[tuple[date, datetime]]:
     """Return the `count` bar ends up to and with bar_end, each with its session, oldest first."""
     ends = [bar_end]

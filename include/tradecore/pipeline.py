@@ -22,7 +22,7 @@ from datetime import date, datetime
 import numpy as np
 import psycopg
 
-from tradecore import approval, decision, ingestion, market, provenance, reporting, submission, waiting
+from tradecore import approval, decision, ingestion, market, provenance, reporting, submission, validating, waiting
 from tradecore.approval import question, sheets
 from tradecore.context import (
     Context,
@@ -80,15 +80,15 @@ def ingest(ctx: Context) -> Result:
 
 def validate(ctx: Context) -> Result:
     """Check what is new, put failing rows into quarantine, select the rest; say whether the gate is open."""
-    result = ingestion.validate_range(
+    result = validating.validate_range(
         ctx.settings,
         ctx.conn,
         ctx.calendar,
-        sessions=ingestion.look_back(ctx),
+        sessions=validating.look_back(ctx),
         now=ctx.now,
         held=held_instruments(ctx),
     )
-    ingestion.write_manifest(ctx)
+    validating.write_manifest(ctx)
     is_open, reason = decision.gate(ctx)
     if not is_open:
         ctx.alert(

@@ -1,6 +1,6 @@
 """Stage 2: is this data fit to trade on? The suite (Great Expectations), its findings, and the gate.
 
-`validate` is what the pipeline calls (tradecore/ingestion.py); its records are defined in records.py, the
+`validate` is what the pipeline calls (tradecore/validating.py); its records are defined in records.py, the
 suite in suite.py.
 """
 

@@ -1,0 +1,281 @@
+"""Versions to validated bars: the suite over what is new, quarantine, selection, and the manifest of what was used."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import TypeVar
+
+import numpy as np
+import psycopg
+
+from tradecore import market, operations
+from tradecore.bars import Panel
+from tradecore.context import Context
+from tradecore.model import Instrument
+from tradecore.provenance import hash_of
+from tradecore.sessions import Calendar
+from tradecore.settings import Settings
+from tradecore.storage import bars as stored
+from tradecore.storage import selection
+from tradecore.storage.bars import Action, Member, Quality, VersionRow
+from tradecore.units import PRICE_SCALE, from_day
+from tradecore.validation import (
+    CheckRow,
+    SessionCheck,
+    SessionVerdict,
+    check_rows,
+    content_hash,
+    suite_version,
+    validate,
+)
+
+Recorded = TypeVar("Recorded", VersionRow, Action)
+
+
+def look_back(ctx: Context) -> list[date]:
+    """Return the sessions whose restated bars this session looks at, oldest first, and itself."""
+    sessions = [ctx.session_date]
+    for _ in range(ctx.settings.trading.data.restate_sessions):
+        sessions.append(ctx.calendar.previous_session(sessions[-1]))
+    return sessions[::-1]
+
+
+def validate_range(
+    settings: Settings,
+    conn: psycopg.Connection,
+    calendar: Calendar,
+    *,
+    sessions: Sequence[date],
+    now: datetime,
+    held: Sequence[Instrument] = (),
+) -> dict[str, object]:
+    """Validate each bar end whose newest content this suite has not judged; select what passed. Commits.
+
+    held: what the book holds is checked like a member, and counts for nothing where it has left the universe.
+    """
+    trading = settings.trading
+    with conn.transaction():
+        members = market.and_held(market.sync_members(conn, settings, calendar), held)
+        checks, versions = _checks(settings, conn, calendar, members, sessions)
+        fresh = [c for c in checks if not _judged(conn, settings, c)]
+        failed = written = 0
+        if fresh:
+            verdicts = validate(fresh, trading.validation)
+            written, kept = _select(conn, settings, members, verdicts, versions)
+            for verdict in verdicts:
+                failed += _record(conn, settings, verdict, kept, now)
+            _alert_kept(settings, conn, kept, now)
+    conn.commit()
+    return {"validated": len(fresh), "known": len(checks) - len(fresh), "rows_failed": failed, "bars": written}
+
+
+def _judged(conn: psycopg.Connection, settings: Settings, check: SessionCheck) -> bool:
+    """Tell whether this suite has judged exactly this content of the bar end."""
+    known = stored.known_quality(
+        conn,
+        source=settings.trading.data.feed,
+        timeframe=settings.trading.book.timeframe,
+        bar_end=check.bar_end_at,
+        universe=settings.trading.universe.name,
+        suite=suite_version(settings.trading.validation),
+    )
+    return known is not None and known.content_hash == content_hash(check.rows, check.due)
+
+
+def _checks(
+    settings: Settings,
+    conn: psycopg.Connection,
+    calendar: Calendar,
+    members: Sequence[Member],
+    sessions: Sequence[date],
+) -> tuple[list[SessionCheck], list[VersionRow]]:
+    """Gather the newest versions of the sessions' bars, and with what their checks need: one check per bar end."""
+    trading, timeframe, source = settings.trading, settings.trading.book.timeframe, settings.trading.data.feed
+    ends = [(d, e) for d in sessions for e in calendar.bar_ends(d, timeframe)]
+    instruments = [m.instrument for m in members]
+    ids = [i.instrument_id for i in instruments]
+    versions = stored.latest_versions(
+        conn, timeframe=timeframe, source=source, instruments=ids, bar_ends=[e for _, e in ends]
+    )
+    repeats = trading.validation.stale_repeat_bars
+    before = market.bar_ends_until(
+        calendar, calendar.previous_bar_end(ends[0][1], timeframe), timeframe, max(1, repeats)
+    )
+    panel = market.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments, ends=before)
+    actions = stored.read_actions(conn, source=source, instruments=ids, after=before[0][0], until=sessions[-1])
+    rows: dict[datetime, list[CheckRow]] = defaultdict(list)
+    mine, theirs = _by_instrument(versions), _by_instrument(actions)
+    for column, instrument in enumerate(instruments):
+        for row in check_rows(
+            instrument.symbol,
+            mine.get(instrument.instrument_id, ()),
+            theirs.get(instrument.instrument_id, ()),
+            _history(panel, column),
+            float(trading.validation.max_jump_frac),
+        ):
+            rows[row.bar_end_at].append(row)
+    checks = [
+        SessionCheck(
+            session_date=d,
+            bar_end_at=e,
+            is_session=calendar.is_session(d),
+            rows=tuple(rows[e]),
+            due=tuple(m.instrument.symbol for m in members if m.due(d)),
+        )
+        for d, e in ends
+    ]
+    return checks, versions
+
+
+def _by_instrument(records: Iterable[Recorded]) -> dict[int, list[Recorded]]:
+    """Return versions or actions by instrument, in their order."""
+    groups: dict[int, list[Recorded]] = defaultdict(list)
+    for record in records:
+        groups[record.instrument_id].append(record)
+    return groups
+
+
+def _history(panel: Panel, column: int) -> list[tuple[date, tuple[float, ...]]]:
+    """Return the selected bars of one column before the checks, oldest first, as (session, OHLCV in USD)."""
+    out = []
+    for t in np.flatnonzero(panel.traded[:, column]):
+        prices = [float(a[t, column]) / PRICE_SCALE for a in (panel.open, panel.high, panel.low, panel.close)]
+        out.append((from_day(int(panel.day[t])), (*prices, float(panel.volume[t, column]))))
+    return out
+
+
+def _select(
+    conn: psycopg.Connection,
+    settings: Settings,
+    members: Sequence[Member],
+    verdicts: Sequence[SessionVerdict],
+    versions: Sequence[VersionRow],
+) -> tuple[int, list[CheckRow]]:
+    """Make the rows that passed the current bars; where the newest statement failed, a bar of an earlier one stays.
+
+    Returns how many passed, and the rows that failed while an earlier good bar stays.
+    """
+    trading = settings.trading
+    ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
+    known = {(v.instrument_id, v.bar_end_at, v.dup_no): v for v in versions}
+    passed: list[VersionRow] = []
+    failed: dict[tuple[int, datetime, int], CheckRow] = {}
+    for verdict in verdicts:
+        bad = verdict.failed_rows
+        for row in verdict.check.rows:
+            key = (ids[row.symbol], row.bar_end_at, row.dup_no)
+            if not bad or row not in bad:  # a row is hashed only where some failed
+                passed.append(known[key])
+            else:
+                failed[key] = row
+    kept = selection.select_bars(
+        conn,
+        timeframe=trading.book.timeframe,
+        source=trading.data.feed,
+        passed=passed,
+        failed=[known[key] for key in failed],
+    )
+    return len(passed), [failed[v.instrument_id, v.bar_end_at, v.dup_no] for v in kept]
+
+
+def _alert_kept(settings: Settings, conn: psycopg.Connection, kept: Sequence[CheckRow], now: datetime) -> None:
+    """Tell a person once which bars the vendor restated into something that cannot be."""
+    if not kept:
+        return
+    bars = sorted({f"{row.symbol} {row.bar_end_at:%Y-%m-%d %H:%M}" for row in kept})
+    operations.raise_alert(
+        settings,
+        conn,
+        severity="warning",
+        kind="bad_restatement",
+        stage="validate",
+        title=f"{len(bars)} restated bar(s) failed validation, the earlier ones stay",
+        body=f"{settings.trading.data.feed}: {', '.join(bars[:20])}{', ...' if len(bars) > 20 else ''}.",
+        next_step="see the quarantine in the report; ask the vendor which is right",
+        now=now,
+        dedup_key="bad_restatement:" + hash_of([repr(row) for row in kept]),
+    )
+
+
+def _record(
+    conn: psycopg.Connection, settings: Settings, verdict: SessionVerdict, kept: Sequence[CheckRow], now: datetime
+) -> int:
+    """Store a verdict and its quarantine; return how many rows failed."""
+    trading, check = settings.trading, verdict.check
+    for finding in verdict.findings:
+        r = finding.row
+        conn.execute(
+            stored.SQL["add_quarantine"],
+            {
+                "source": trading.data.feed,
+                "timeframe": trading.book.timeframe,
+                "symbol": r.symbol,
+                "session": r.session_date,
+                "expectation": finding.expectation,
+                "message": finding.message + (" The earlier good bar stays selected." if r in kept else ""),
+                "now": now,
+                "record": f"{r.bar_end_at.isoformat()} o={r.open} h={r.high} l={r.low} c={r.close} v={r.volume} "
+                f"dup={r.dup_no}",
+            },
+        )
+    failed = len(verdict.failed_rows)
+    stored.add_quality(
+        conn,
+        Quality(
+            content_hash=verdict.content_hash,
+            gate_open=verdict.gate_open,
+            gate_reason=verdict.gate_reason,
+            coverage_frac=verdict.coverage_frac,
+            rows_checked=len(check.rows),
+            rows_failed=failed,
+            members_due=verdict.members_due,
+            members_seen=verdict.members_seen,
+        ),
+        source=trading.data.feed,
+        timeframe=trading.book.timeframe,
+        bar_end=check.bar_end_at,
+        universe=trading.universe.name,
+        suite=suite_version(trading.validation),
+        session=check.session_date,
+        now=now,
+    )
+    return failed
+
+
+def write_manifest(ctx: Context) -> None:
+    """Record what this bar's data are, as known now. Commits."""
+    members = stored.read_universe(ctx.conn, ctx.record.universe)
+    panel = market.read_panel(
+        ctx.conn,
+        timeframe=ctx.record.timeframe,
+        source=ctx.record.source,
+        instruments=[m.instrument for m in members],
+        ends=[(ctx.session_date, ctx.bar_end_at)],
+    )
+    actions = stored.read_actions(
+        ctx.conn,
+        source=ctx.record.source,
+        instruments=[m.instrument.instrument_id for m in members],
+        after=ctx.calendar.previous_session(ctx.session_date),
+        until=ctx.calendar.next_session(ctx.session_date),
+    )
+    digest = hash_of(
+        [a.tolist() for a in (panel.open, panel.high, panel.low, panel.close, panel.volume)],
+        [(a.instrument_id, str(a.ex_date), a.kind, a.ratio_num, a.ratio_den, a.dividend_e6) for a in actions],
+    )
+    ctx.conn.execute(
+        stored.SQL["add_manifest"],
+        {
+            "book": ctx.book,
+            "bar_end": ctx.bar_end_at,
+            "session": ctx.session_date,
+            "as_of": ctx.now,
+            "hash": digest,
+            "bars": int(panel.traded.sum()),
+            "actions": len(actions),
+            "source": ctx.record.source,
+        },
+    )
+    ctx.conn.commit()
