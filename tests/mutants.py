@@ -101,7 +101,7 @@ SHELL = (
     Mutant(
         "a short look-back",
         "market.py",
-        (("panel.bar_end_ns.size - rule.lookback_bars,", "panel.bar_end_ns.size - rule.lookback_bars // 3,"),),
+        (("rows(end - rule.lookback_bars, end)", "rows(end - rule.lookback_bars // 3, end)"),),
     ),
     Mutant(
         "settle after signal",
