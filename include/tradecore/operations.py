@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 
 import psycopg
 
-from tradecore import notify, sessions
+from tradecore import notify, sessions, waiting
 from tradecore.alert import Alert
 from tradecore.errors import DeliveryError, NoDatabase, SessionError, TradecoreError
 from tradecore.outage import Outage
@@ -195,6 +195,8 @@ def _late_session(
         return f"book {book.name} is not opened yet: `python -m tradecore init`"
     if progress.status == "closed" or close_at <= progress.inception_at:
         return ""
+    if progress.status == "decided" and waiting.wait_of(settings, conn, calendar, progress, close_at, now) is not None:
+        return ""  # for a person or a venue's window, both of which end by themselves
     end = feed_end(settings)
     if end is not None and due > end:
         return ""

@@ -38,6 +38,7 @@ from tradecore.context import (
     turn,
 )
 from tradecore.errors import StrategyError, TradecoreError
+from tradecore.interventions import at_venue
 from tradecore.model import STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
@@ -306,9 +307,11 @@ def run_session(
     session_date: date,
     now: datetime,
     say: Callable[[str, Result], None] = lambda stage, result: None,
+    open_venue: Callable[[Context], Context] = lambda ctx: ctx,
 ) -> list[dict[str, Result]]:
-    """Run every stage of each bar of a session."""
-    return [run_bar(ctx, say) for ctx in contexts(settings, conn, book=book, session_date=session_date, now=now)]
+    """Run every stage of each bar of a session; open_venue gives a bar the desk that a real book needs."""
+    bars = contexts(settings, conn, book=book, session_date=session_date, now=now)
+    return [run_bar(open_venue(ctx), say) for ctx in bars]
 
 
 def change_state(
@@ -355,6 +358,7 @@ def load_history(
 __all__ = [
     "Context",
     "approve",
+    "at_venue",
     "change_state",
     "close",
     "context",

@@ -133,6 +133,12 @@ class Settings(ConfigModel):
             raise config_error([Problem(source="database URL given", rule=str(error))]) from None
         return self.model_copy(update={"database_dsn": dsn})
 
+    def with_broker_keys(self, api_key: str, secret_key: str) -> Settings:
+        """Return these settings with other keys of the broker (an Airflow connection's); its address stays."""
+        base_url = self.alpaca.base_url if self.alpaca else None
+        keys = Alpaca(api_key=SecretStr(api_key), secret_key=SecretStr(secret_key), base_url=base_url)
+        return self.model_copy(update={"alpaca": keys})
+
     def resolve(self, path: str | Path) -> Path:
         """Return a path of the configuration as absolute; a relative one is below the project's folder."""
         return self.home / Path(path).expanduser()
@@ -214,9 +220,6 @@ def _contradictions(env: Environment, trading: Trading, source: YamlSource) -> l
     """Return what the environment and trading.yaml do not agree on."""
     if trading.data.feed == "yahoo" and not env.yahoo_finance_enabled:
         return [source.problem(("data", "feed"), "is switched off; set YAHOO_FINANCE_ENABLED=true in .env", "yahoo")]
-    if trading.book.broker != "simulated" and env.alpaca_api_key is None:
-        rule = "needs keys; set ALPACA_API_KEY and ALPACA_SECRET_KEY in .env"
-        return [source.problem(("book", "broker"), rule, trading.book.broker)]
     return []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from tradecore import execution_views, waiting
 from tradecore import settings as configured
 from tradecore.context import book_calendar, feed_of
 from tradecore.errors import BookError, TradecoreError
@@ -166,6 +167,11 @@ def status(found: Settings, conn: psycopg.Connection, name: str, now: datetime) 
     assert last is not None  # opening a book writes its first run
     due = _due(found, now)
     late = due is not None and (last[1] < due or (last[1] == due and last[2] != "closed"))
+    held = None
+    if last[2] == "decided":
+        held = waiting.wait_of(found, conn, book_calendar(found), record, last[0], now)
+        late = late and not (held is not None and last[1] == due)
+    trouble = execution_views.trouble(conn, name)
     return {
         "book": name,
         "open": True,
@@ -174,8 +180,11 @@ def status(found: Settings, conn: psycopg.Connection, name: str, now: datetime) 
         "last_outcome": last[3],
         "due_session": due,
         "late": late,
+        "waiting": held.what if held else "",
+        "venue": execution_views.venue(found, conn, name)["text"],
+        **trouble,
         "undelivered": failures,
-        "well": state.healthy and not late,
+        "well": state.healthy and not late and not any(trouble.values()),
         "state": book(conn, name)["state"],
     }
 
@@ -200,6 +209,12 @@ def status_text(r: dict[str, Any]) -> str:
             f"  LATE: session {r['due_session']} is due. next: start the stack (`make up`) or "
             f"`python -m tradecore run-session`"
         )
+    lines.append(f"  venue: {r['venue']}")
+    if r["waiting"]:
+        lines.append(f"  waits for {r['waiting']}")
+    if r["open_breaks"]:
+        lines.append(f"  {len(r['open_breaks'])} OPEN BREAKS: nothing is sent. next: python -m tradecore breaks")
+    lines += [f"  UNKNOWN order: {i}. next: python -m tradecore orders --events" for i in r["unknown_orders"]]
     lines += [f"  undelivered: {f}" for f in r["undelivered"]]
     return "\n".join(lines if not r["well"] else [*lines, "  all is well"])
 
@@ -268,4 +283,6 @@ def _database_findings(loaded: Settings, conn: psycopg.Connection, now: datetime
                 str(state.get("next_step", "python -m tradecore status")),
             )
         )
+        place = execution_views.venue(loaded, conn, loaded.trading.book.name)
+        out.append(_finding("venue", not place["missing"], place["text"], "; ".join(place["missing"])))
     return out

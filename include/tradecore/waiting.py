@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 
@@ -15,13 +15,23 @@ from tradecore.execution.window import Window, window_of
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import queries
-from tradecore.storage.books import BookRecord
 
 if TYPE_CHECKING:
     from tradecore.context import Context
 
 SQL = queries.load("decisions")
 SIMULATED = "simulated"
+
+
+class Traded(Protocol):
+    """What of a book says when it may trade: its record, or a line of `watch`, which loads no numpy for it."""
+
+    @property
+    def book(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def timeframe(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +47,7 @@ class Wait:
         return max(1.0, (self.until - now).total_seconds())
 
 
-def venue_window(settings: Settings, calendar: Calendar, record: BookRecord, bar_end_at: datetime) -> Window:
+def venue_window(settings: Settings, calendar: Calendar, record: Traded, bar_end_at: datetime) -> Window:
     """Return when the orders decided at a bar may be sent. A simulated book's window lasts until its next bar ends."""
     following = calendar.next_bar_end(bar_end_at, record.timeframe)
     execution = settings.trading.execution
@@ -65,7 +75,7 @@ def wait_of(
     settings: Settings,
     conn: psycopg.Connection,
     calendar: Calendar,
-    record: BookRecord,
+    record: Traded,
     bar_end_at: datetime,
     now: datetime,
 ) -> Wait | None:
@@ -91,7 +101,7 @@ def wait_of(
 
 
 def may_rest_until(
-    settings: Settings, conn: psycopg.Connection, calendar: Calendar, record: BookRecord, bar_end_at: datetime
+    settings: Settings, conn: psycopg.Connection, calendar: Calendar, record: Traded, bar_end_at: datetime
 ) -> datetime | None:
     """Return until when a decided bar may stand still without being stuck; None: it has nothing to wait for."""
     if record.kind == SIMULATED and not unsigned(settings, conn, record.book, bar_end_at):

@@ -6,6 +6,7 @@ process that reads a DAG file imports this module.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tradecore.settings import Settings
 
 CONNECTION_ID = "tradecore_db"
+BROKER_CONNECTION_ID = "alpaca_default"
 SETTLED_BY = "settle.run"
 LOOK_AGAIN_S = 4
 DEFAULT_HISTORY = timedelta(days=5 * 365)
@@ -139,9 +141,36 @@ def run(stage: Callable[..., Any], *arguments: Any) -> Any:
         with logs.bind(run=context["run_id"], session=session_date, stage=stage_name):
             started = clock.perf_counter()
             bar = pipeline.context(settings, conn, book=book_of(context), session_date=session_date, now=now, link=link)
+            if bar.record.kind != "simulated":
+                bar = pipeline.at_venue(dataclasses.replace(bar, settings=_with_keys(settings)), _now, clock.sleep)
             result = stage(bar, *arguments)
             log.info("Stage %s of %s took %.3f s", stage_name, session_date, clock.perf_counter() - started)
             return result
+
+
+def _with_keys(settings: Settings) -> Settings:
+    """Return the settings with the keys of Airflow's connection `alpaca_default` (login, password), if there is one.
+
+    Without it they are the environment's. Airflow hides a connection's password in the logs, we hide both.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from tradecore import logs
+
+    try:
+        found = Connection.get(BROKER_CONNECTION_ID)
+    except AirflowNotFoundException:
+        return settings
+    if not found.login or not found.password:
+        return settings
+    settings = settings.with_broker_keys(found.login, found.password)
+    logs.configure(settings.log_level, settings.secrets(), own_handler=False)
+    return settings
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _session(context: Context, settings: Settings, conn: psycopg.Connection[Any]) -> date:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from tradecore.cli.shell import (
     EXIT_UNHEALTHY,
     Bar,
@@ -19,14 +23,21 @@ from tradecore.cli.shell import (
 
 
 @app.command("book")
-def show_book(book: Book = "", as_json: Json = False) -> None:
-    """Show a book: cash, equity, state, positions. Example: python -m tradecore book"""
-    from tradecore import views
+def show_book(
+    book: Book = "",
+    lots: Annotated[bool, typer.Option("--lots", help="With the tax lots: since when, at what cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a book: cash, equity, state, positions. Example: python -m tradecore book --lots"""
+    from tradecore import execution_views, views
 
     found = load_settings()
     with connection(found) as conn:
         record = views.book(conn, book or found.trading.book.name)
-    show(record, as_json, views.book_text(record))
+        if lots:
+            record["lots"] = execution_views.lots(conn, record["book"])
+    text = views.book_text(record) + ("\n" + execution_views.lots_text(record["lots"]) if lots else "")
+    show(record, as_json, text)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -130,5 +131,5 @@ def run_stage(
         ctx = bars[bar - 1] if bar else next((b for b in bars if b.status() != "closed"), bars[-1])
         conn.rollback()
         with logs.bind(run="cli", session=day, stage=name):
-            result = call(pipeline, ctx)
+            result = call(pipeline, pipeline.at_venue(ctx, now, time.sleep))
     show(result, as_json)

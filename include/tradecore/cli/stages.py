@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,7 +87,8 @@ def load_history(
 def run_session(day: Day, book: Book = "", as_json: Json = False) -> None:
     """Run every stage of a session, in order. A session that is done changes nothing.
 
-    Example: python -m tradecore run-session 2005-02-28
+    It waits for nobody: where a person or a venue's window is to be waited for, it says so, and `approve` and `submit`
+    go on later. Example: python -m tradecore run-session 2005-02-28
     """
     from tradecore import pipeline
 
@@ -98,7 +100,13 @@ def run_session(day: Day, book: Book = "", as_json: Json = False) -> None:
 
     with connection(found) as conn, logs.bind(run="cli", session=day, stage="run-session"):
         done = pipeline.run_session(
-            found, conn, book=book or found.trading.book.name, session_date=parse_day(day), now=now(), say=say
+            found,
+            conn,
+            book=book or found.trading.book.name,
+            session_date=parse_day(day),
+            now=now(),
+            say=say,
+            open_venue=lambda ctx: pipeline.at_venue(ctx, now, time.sleep),
         )
     if as_json:
         show(done, True)

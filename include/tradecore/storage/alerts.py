@@ -37,6 +37,9 @@ class Failure:
 class Progress:
     """Where a book stands at one bar: status and session are None while nothing has started."""
 
+    book: str
+    kind: str
+    timeframe: str
     inception_at: datetime
     status: str | None
     session_date: date | None

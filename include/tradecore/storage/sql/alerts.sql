@@ -47,7 +47,7 @@ ORDER BY a.alert_id, d.channel
 UPDATE alert_deliveries SET status = 'pending', attempts = 0, next_try_at = %(now)s WHERE status = 'dead'
 
 -- name: book_progress
-SELECT b.inception_at, r.status, r.session_date, r.bar_end_at
+SELECT b.book, b.kind, b.timeframe, b.inception_at, r.status, r.session_date, r.bar_end_at
 FROM books b
 LEFT JOIN LATERAL (SELECT * FROM bar_runs x WHERE x.book = b.book AND x.bar_end_at = %(bar_end_at)s) r ON true
 WHERE b.book = %(book)s

@@ -48,3 +48,55 @@ WHERE b.book = %(book)s AND q.bar_end_at = %(bar_end)s ORDER BY checked_at DESC 
 
 -- name: report
 SELECT path FROM reports WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+
+-- name: order_bar
+SELECT i.book, r.session_date, i.bar_end_at FROM intents i JOIN bar_runs r USING (book, bar_end_at)
+WHERE i.client_order_id = %s
+
+-- name: order_state
+SELECT o.status, (SELECT b.broker_order_id FROM broker_orders b WHERE b.client_order_id = o.client_order_id
+                  AND b.book = o.book ORDER BY b.first_seen_at DESC LIMIT 1)
+FROM orders o WHERE o.client_order_id = %s
+
+-- name: broker_account
+SELECT account_number, live_enabled FROM broker_accounts WHERE account = %(account)s
+
+-- name: set_live
+INSERT INTO broker_accounts (account, account_number, live_enabled, changed_by, reason, changed_at)
+VALUES (%(account)s, %(number)s, %(enabled)s, %(by)s, %(reason)s, %(now)s)
+ON CONFLICT (account) DO UPDATE SET live_enabled = excluded.live_enabled, changed_by = excluded.changed_by,
+    reason = excluded.reason, changed_at = excluded.changed_at
+
+-- name: unknown_orders
+SELECT client_order_id FROM orders WHERE book = %(book)s AND status IN ('UNKNOWN', 'SUBMITTING') ORDER BY 1
+
+-- name: breaks
+SELECT break_id, kind, subject, ledger_value, broker_value, cause, owner, opened_at FROM breaks
+WHERE book = %(book)s AND status = 'open' ORDER BY opened_at, break_id
+
+-- name: book_orders
+SELECT o.client_order_id, r.session_date, o.version, s.symbol, o.order_qty_e6, o.filled_e6, o.order_type,
+       o.time_in_force, o.limit_price_e4, o.status, o.status_detail, o.status_at
+FROM orders o
+JOIN bar_runs r USING (book, bar_end_at)
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = o.instrument_id
+              ORDER BY valid_from DESC LIMIT 1) s ON true
+WHERE o.book = %(book)s
+  AND r.session_date = coalesce(%(session)s::date, (SELECT max(q.session_date) FROM intents i
+                                JOIN bar_runs q USING (book, bar_end_at) WHERE i.book = o.book))
+ORDER BY o.bar_end_at, o.version, o.line_no, o.child
+
+-- name: order_life
+SELECT event_no, status, happened_at, detail FROM order_events WHERE client_order_id = %s ORDER BY event_no
+
+-- name: checks
+SELECT run_no, check_no, name, passed, detail, checked_at FROM check_results
+WHERE client_order_id = %s ORDER BY run_no, check_no
+
+-- name: lots
+SELECT s.symbol, l.lot_no, l.qty_e6, l.cost_e4, to_timestamp(l.opened_ns / 1e9)
+FROM book_lots l
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = l.instrument_id
+              ORDER BY valid_from DESC LIMIT 1) s ON true
+WHERE l.book = %(book)s AND l.bar_end_at = (SELECT max(bar_end_at) FROM book_states b WHERE b.book = l.book)
+ORDER BY s.symbol, l.lot_no

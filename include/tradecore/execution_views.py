@@ -1,0 +1,160 @@
+"""Read-only answers about orders, checks, breaks, lots and the venue, for people and machines."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+
+from tradecore.settings import Settings
+from tradecore.storage import books, queries
+from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE, from_quanta, shares, usd
+
+SQL = queries.load("views")
+
+
+def venue(found: Settings, conn: psycopg.Connection, name: str) -> dict[str, Any]:
+    """Return where a book trades, and which keys of live trading are missing; the broker's own word is asked at submit.
+
+    A book of alpaca-live with a key missing sends nothing: it stays simulated, and says so.
+    """
+    record = books.find(conn, name)
+    kind = record.kind if record else found.trading.book.broker
+    account = record.account if record else found.trading.book.account
+    row = conn.execute(SQL["broker_account"], {"account": account}).fetchone()
+    missing = []
+    if kind != "simulated" and found.alpaca is None:
+        missing.append("keys: ALPACA_API_KEY and ALPACA_SECRET_KEY in .env (DAGs: or the connection alpaca_default)")
+    if kind == "alpaca-live":
+        if found.paper_trading or found.demo_mode:
+            missing.append("the environment: PAPER_TRADING=false and DEMO_MODE=false in .env")
+        if row is None or not row[1]:
+            missing.append("the database: python -m tradecore live enable --account-number N --reason TEXT")
+        if row is None or not row[0]:
+            missing.append("the account number that the broker reports")
+    number = f" {row[0]}" if row else ""
+    text = {
+        "simulated": "simulated: no order leaves this machine",
+        "alpaca-paper": f"paper: orders go to Alpaca's paper account{number}",
+        "alpaca-live": f"LIVE: real money, account{number}",
+    }[kind]
+    if missing:
+        what = "live" if kind == "alpaca-live" else "paper"
+        text = f"{what}, but it stays simulated: no order leaves. Missing: {'; '.join(missing)}"
+    return {"kind": kind, "account": account, "number": row[0] if row else None, "missing": missing, "text": text}
+
+
+def trouble(conn: psycopg.Connection, name: str) -> dict[str, Any]:
+    """Return what stops a book's orders or leaves one in doubt: open breaks, unknown orders."""
+    unknown = [str(row[0]) for row in conn.execute(SQL["unknown_orders"], {"book": name}).fetchall()]
+    return {"open_breaks": breaks(conn, name), "unknown_orders": unknown}
+
+
+def breaks(conn: psycopg.Connection, name: str, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Return the open breaks of a book, the oldest first; age in hours where `now` is given."""
+    names = ("id", "kind", "subject", "ledger", "broker", "cause", "owner", "opened_at")
+    found = [dict(zip(names, row, strict=True)) for row in conn.execute(SQL["breaks"], {"book": name}).fetchall()]
+    if now is not None:
+        for one in found:
+            one["age_h"] = round((now - one["opened_at"]).total_seconds() / 3600, 1)
+    return found
+
+
+def breaks_text(found: list[dict[str, Any]]) -> str:
+    """Return breaks in a few lines."""
+    lines = [
+        f"{b['id']:>5}  {b['kind']:<10} {b['subject']:<12} ledger {b['ledger']}  broker {b['broker']}  open for "
+        f"{b['age_h']} h{', with ' + b['owner'] if b['owner'] else ''}\n       {b['cause']}"
+        for b in found
+    ]
+    return "\n".join([*lines, "Until they are gone or accepted nothing is sent."] if lines else ["no open breaks"])
+
+
+def orders(
+    conn: psycopg.Connection, name: str, session_date: date | None = None, *, events: bool = False
+) -> list[dict[str, Any]]:
+    """Return the orders decided at a session's close (None: the last decision), with their events if asked for."""
+    names = (
+        "id",
+        "session",
+        "version",
+        "symbol",
+        "qty",
+        "filled",
+        "type",
+        "tif",
+        "limit_usd",
+        "status",
+        "detail",
+        "at",
+    )
+    key = {"book": name, "session": session_date}
+    found = [dict(zip(names, row, strict=True)) for row in conn.execute(SQL["book_orders"], key).fetchall()]
+    for order in found:
+        order["qty"], order["filled"] = shares(order["qty"]), shares(order["filled"])
+        order["limit_usd"] = usd(order["limit_usd"]) if order["limit_usd"] else None
+        if events:
+            rows = conn.execute(SQL["order_life"], (order["id"],)).fetchall()
+            order["events"] = [dict(zip(("no", "status", "at", "detail"), row, strict=True)) for row in rows]
+    return found
+
+
+def orders_text(found: list[dict[str, Any]]) -> str:
+    """Return orders, one a line, and their events below."""
+    lines = []
+    for o in found:
+        detail = f"  {o['detail']}" if o["detail"] else ""
+        price = f" at {o['limit_usd']:,.2f}" if o["limit_usd"] else ""
+        lines.append(
+            f"{o['session']}  {'buy' if o['qty'] > 0 else 'sell':<4} {abs(o['qty']):>8} {o['symbol']:<6} "
+            f"{o['type']} {o['tif']}{price}  {o['status']:<10} filled {abs(o['filled'])}{detail}\n    {o['id']}"
+        )
+        lines += [
+            f"      {e['at']:%Y-%m-%d %H:%M:%S}Z  {e['status']:<10} {e['detail']}".rstrip() for e in o.get("events", ())
+        ]
+    return "\n".join(lines) if lines else "no orders"
+
+
+def checks(conn: psycopg.Connection, client_order_id: str) -> list[dict[str, Any]]:
+    """Return every pre-trade check of an order, each time that it was made."""
+    names = ("run", "no", "name", "passed", "detail", "at")
+    return [dict(zip(names, row, strict=True)) for row in conn.execute(SQL["checks"], (client_order_id,)).fetchall()]
+
+
+def checks_text(found: list[dict[str, Any]]) -> str:
+    """Return checks, one a line."""
+    lines = [
+        f"{c['at']:%Y-%m-%d %H:%M:%S}Z  {'ok ' if c['passed'] else 'NO '} {c['no']:>2} {c['name']:<12} {c['detail']}"
+        for c in found
+    ]
+    return "\n".join(lines) if lines else "no checks: the order was not examined (simulated books are not)"
+
+
+def lots(conn: psycopg.Connection, name: str) -> list[dict[str, Any]]:
+    """Return the tax lots that a book holds, oldest first a name: quantity, whole cost, cost a share, since when."""
+    found = []
+    for symbol, number, qty, cost, opened_at in conn.execute(SQL["lots"], {"book": name}).fetchall():
+        held, spent = from_quanta(qty, QTY_SCALE), from_quanta(cost, MONEY_SCALE)
+        price = (spent / held).quantize(from_quanta(1, PRICE_SCALE)) if held else None
+        found.append(
+            {
+                "symbol": symbol,
+                "lot": number,
+                "qty": held,
+                "cost_usd": spent,
+                "price_usd": price,
+                "opened_at": opened_at,
+            }
+        )
+    return found
+
+
+def lots_text(found: list[dict[str, Any]]) -> str:
+    """Return lots, one a line."""
+    lines = [
+        f"  {lot['symbol']:<6} lot {lot['lot']:>3}  {lot['qty']:>12} x {lot['price_usd']:>12,.4f} = "
+        f"{lot['cost_usd']:>14,.2f}  since {lot['opened_at']:%Y-%m-%d}"
+        for lot in found
+    ]
+    return "\n".join(lines) if lines else "  no lots"

@@ -1,0 +1,122 @@
+"""What a person does by hand: cancel an order, allow or forbid live trading. Kept with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from tradecore import context, venue
+from tradecore.context import Context
+from tradecore.errors import BookError, ConfigError
+from tradecore.execution.lifecycle import AT_RISK, AT_VENUE, WAITING
+from tradecore.settings import Settings
+from tradecore.storage import books, queries
+from tradecore.storage.connection import book_lock
+
+SQL = queries.load("views")
+SIMULATED = "simulated"
+
+
+def at_venue(ctx: Context, clock: Callable[[], datetime], sleep: Callable[[float], None]) -> Context:
+    """Return the context with its venue open. A simulated book needs none: its venue is in the database."""
+    if ctx.record.kind == SIMULATED or ctx.desk is not None:
+        return ctx
+    return replace(ctx, desk=venue.open_desk(ctx.settings, ctx.conn, ctx.record, clock, sleep))
+
+
+def order_context(settings: Settings, conn: psycopg.Connection, client_order_id: str, now: datetime) -> Context:
+    """Return the context of the bar at which an order was decided. Raises BookError for an order that is not ours."""
+    row = conn.execute(SQL["order_bar"], (client_order_id,)).fetchone()
+    conn.rollback()
+    if row is None:
+        raise BookError(
+            f"there is no order {client_order_id!r}.",
+            next_step="list them: python -m tradecore orders",
+            client_order_id=client_order_id,
+        )
+    bars = context.contexts(settings, conn, book=str(row[0]), session_date=row[1], now=now)
+    return next(bar for bar in bars if bar.bar_end_at == row[2])
+
+
+def cancel(ctx: Context, client_order_id: str, actor: str) -> dict[str, Any]:
+    """Cancel an order: one that was not sent is never sent, one that works is cancelled at its venue.
+
+    At a real venue its end is what the venue says of it later; it may have filled meanwhile. Raises BookError for an
+    order that has ended, or that is in doubt: first it must be known what it is.
+    """
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        row = ctx.conn.execute(SQL["order_state"], (client_order_id,)).fetchone()
+        status, broker_id = (str(row[0]), row[1]) if row else ("", None)
+        if status in WAITING:
+            _event(ctx, client_order_id, "NOT_SENT", f"canceled by {actor}")
+    ctx.conn.commit()
+    if status in WAITING:
+        return {"order": client_order_id, "was": status, "now": "NOT_SENT"}
+    if status not in AT_VENUE or (broker_id is None and ctx.record.kind != SIMULATED):
+        doubt = status in AT_RISK or status in AT_VENUE
+        raise BookError(
+            f"order {client_order_id} is {status}: " + ("it is in doubt" if doubt else "it has ended") + ".",
+            next_step=f"python -m tradecore submit {ctx.session_date} asks the venue for it" if doubt else "nothing",
+            client_order_id=client_order_id,
+        )
+    if ctx.record.kind == SIMULATED:
+        with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+            desk = venue.open_desk(ctx.settings, ctx.conn, ctx.record, lambda: ctx.now, lambda seconds: None)
+            desk.broker.cancel(client_order_id)
+            _event(ctx, client_order_id, "CANCELED", f"by {actor}")
+        ctx.conn.commit()
+        return {"order": client_order_id, "was": status, "now": "CANCELED"}
+    assert ctx.desk is not None and broker_id is not None  # noqa: PT018 - the shell opened it; checked above
+    ctx.desk.broker.cancel(str(broker_id))
+    return {"order": client_order_id, "was": status, "now": "asked for; the venue's next answer says how it ended"}
+
+
+def set_live(
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    enabled: bool,
+    account_number: str,
+    actor: str,
+    reason: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """Turn the database's key of live trading, for the configured account. It is one of three: see `status`.
+
+    Raises ConfigError for a book that is not alpaca-live, or another number than the account has.
+    """
+    book = settings.trading.book
+    if enabled and book.broker != "alpaca-live":
+        raise ConfigError(
+            f"book {book.name!r} is {book.broker}; live trading is for a book of alpaca-live.",
+            next_step="give trading.yaml a book with broker: alpaca-live, and open it: python -m tradecore init",
+        )
+    with conn.transaction():
+        row = conn.execute(SQL["broker_account"], {"account": book.account}).fetchone()
+        if enabled and row is not None and row[0] != account_number:
+            raise ConfigError(
+                f"account {book.account!r} is {row[0]} at the broker, not {account_number}.",
+                next_step="look at the account number on the broker's dashboard",
+            )
+        conn.execute(
+            SQL["set_live"],
+            {
+                "account": book.account,
+                "number": account_number or (row[0] if row else ""),
+                "enabled": enabled,
+                "by": actor,
+                "reason": reason,
+                "now": now,
+            },
+        )
+    conn.commit()
+    return {"account": book.account, "live_enabled": enabled, "by": actor, "reason": reason}
+
+
+def _event(ctx: Context, client_order_id: str, status: str, detail: str) -> None:
+    now = ctx.desk.clock() if ctx.desk else ctx.now
+    books.add_order_events(ctx.conn, [client_order_id], status, bar_end=ctx.bar_end_at, now=now, detail=detail)
