@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SECONDS ?= 0
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test mutants browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test mutants metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,11 @@ kill-test: venv-dev ## 100 kills of stages around their commits (KILL_SEED=n has
 
 mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must turn a comparison red
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_mutants.py
+
+metrics-peers: venv-dev ## empyrical and quantstats, in an environment of their own: the golden figures, and ours beside them
+	@.venv/bin/python -m venv .local/peers && .local/peers/bin/python -m pip install --quiet -r tests/golden/metrics-peers.in
+	@.local/peers/bin/python tests/golden/make_metrics_peers.py --check
+	@$(RUN) --no-database python -m pytest -q tests/unit/reports/test_metrics_peers.py
 
 browser-test: venv-dev ## Airflow's own pages in a real Chromium (Debian: apt install chromium), on a stack of its own
 	@$(RUN) --no-database python -m pytest -m browser tests/browser $(PYTEST_ARGS)

@@ -86,9 +86,7 @@ class HttpStandin:
         times: int = 1,
     ) -> None:
         """Queue the answer to the next request (to the next `times` of them)."""
-        self._answers.extend(
-            [Answer(status=status, body=body, headers=headers or {}, delay_s=delay_s)] * times
-        )
+        self._answers.extend([Answer(status=status, body=body, headers=headers or {}, delay_s=delay_s)] * times)
 
     def wait_for(self, count: int, timeout_s: float) -> list[Request]:
         """Return the requests once there are `count`; raises TimeoutError."""

@@ -77,9 +77,7 @@ class Stack:
         assert status == 201, (status, answer)
         return str(answer["access_token"])
 
-    def call(
-        self, path: str, body: object = None, token: str = "", method: str | None = None
-    ) -> tuple[int, Any]:
+    def call(self, path: str, body: object = None, token: str = "", method: str | None = None) -> tuple[int, Any]:
         """Call the api-server; return the status and the JSON of its answer."""
         headers = {"Content-Type": "application/json"}
         if token:

@@ -163,8 +163,7 @@ def _wrap_programs(place: Place) -> None:
         program = Path(place.program(name))
         program.rename(real / name)
         program.write_text(
-            "#!/bin/sh\n"
-            f"exec '{loader}' --argv0 '{program}' --library-path '{loader.parent}' '{real / name}' \"$@\"\n"
+            f"#!/bin/sh\nexec '{loader}' --argv0 '{program}' --library-path '{loader.parent}' '{real / name}' \"$@\"\n"
         )
         program.chmod(0o755)
 

@@ -312,9 +312,7 @@ def _sent(ctx: Context, order: Order) -> tuple[tuple[Sent, ...], tuple[Decimal, 
 def _parent_qty(ctx: Context, order: Order) -> Decimal:
     if order.parent_id is None:
         return order.qty
-    row = ctx.conn.execute(
-        "SELECT order_qty_e6 FROM intents WHERE client_order_id = %s", (order.parent_id,)
-    ).fetchone()
+    row = ctx.conn.execute("SELECT order_qty_e6 FROM intents WHERE client_order_id = %s", (order.parent_id,)).fetchone()
     return from_quanta(row[0], QTY_SCALE) if row else Decimal(0)
 
 

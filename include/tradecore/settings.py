@@ -271,9 +271,7 @@ def _settings(env: Environment, trading: Trading, home: Path, config_path: Path,
             bot_token=env.telegram_bot_token, chat_id=env.telegram_chat_id, base_url=env.telegram_base_url
         )
     if env.alpaca_api_key is not None and env.alpaca_secret_key is not None:
-        alpaca = Alpaca(
-            api_key=env.alpaca_api_key, secret_key=env.alpaca_secret_key, base_url=env.alpaca_base_url
-        )
+        alpaca = Alpaca(api_key=env.alpaca_api_key, secret_key=env.alpaca_secret_key, base_url=env.alpaca_base_url)
     channels = AlertChannels(
         console=env.alert_console,
         smtp=smtp,

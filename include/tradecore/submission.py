@@ -310,9 +310,7 @@ class _Sending:
     def _expire(self, orders: Sequence[Order]) -> None:
         """End what the window left behind: it is never sent late."""
         late = [
-            o.client_order_id
-            for o in orders
-            if o.status in WAITING or unknowns.absent(self.ctx, o.client_order_id)
+            o.client_order_id for o in orders if o.status in WAITING or unknowns.absent(self.ctx, o.client_order_id)
         ]
         why = "window_passed" + (f": {self.waiting}" if self.waiting else "")
         for order_id in late:

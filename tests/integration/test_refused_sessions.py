@@ -35,9 +35,7 @@ def test_a_session_between_the_opening_and_the_end_of_the_feed(ask, day):
 
 @pytest.mark.parametrize("day", [date(2004, 11, 19), date(2004, 11, 18)])
 def test_at_or_before_inception(ask, day):
-    with pytest.raises(
-        OutOfOrder, match=f"session {day} lies at or before .* \\(2004-11-19\\)"
-    ) as caught:
+    with pytest.raises(OutOfOrder, match=f"session {day} lies at or before .* \\(2004-11-19\\)") as caught:
         ask(day)
     assert caught.value.retryable is False
 

@@ -161,9 +161,7 @@ def test_settings_are_those_of_the_native_stack(config: dict[str, Any]) -> None:
         assert differing == {"AIRFLOW__API__HOST"}, name
 
 
-def test_values_of_the_env_file_reach_the_containers_except_those_of_the_database(
-    compose: Path, project: Path
-) -> None:
+def test_values_of_the_env_file_reach_the_containers_except_those_of_the_database(compose: Path, project: Path) -> None:
     outside = {"DB_HOST": "elsewhere", "DATABASE_URL": "postgresql://elsewhere/x", "DB_PORT": "5555"}
     write_env(project, {**SECRETS, **outside, "LOG_LEVEL": "DEBUG", "AIRFLOW_PORT": "9999"})
     services = json.loads(run_config(compose, project, "--format", "json").stdout)["services"]
@@ -353,12 +351,8 @@ def test_database_starts_with_the_arguments_of_the_file(config: dict[str, Any]) 
         assert made.returncode == 0, made.stdout
         started = timescaledb_server._run(place, [place.program("pg_ctl"), "start", "-w", "-s", *start])
         assert started.returncode == 0, (data / "log").read_text()
-        ready = timescaledb_server._run(
-            place, [place.program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-        )
+        ready = timescaledb_server._run(place, [place.program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)])
         assert ready.returncode == 0
     finally:
-        timescaledb_server._run(
-            place, [place.program("pg_ctl"), "stop", "-m", "immediate", "-s", "-D", str(data)]
-        )
+        timescaledb_server._run(place, [place.program("pg_ctl"), "stop", "-m", "immediate", "-s", "-D", str(data)])
         shutil.rmtree(data, ignore_errors=True)

@@ -93,9 +93,7 @@ def test_login_is_asked_for_and_its_file_is_ours_alone(up: Stack) -> None:
 def test_api_listens_on_loopback_only(up: Stack) -> None:
     port = int(up.url.rsplit(":", 1)[1])
     listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    ours = {
-        row[1].split(":")[0] for row in listening if row[3] == "0A" and int(row[1].split(":")[1], 16) == port
-    }
+    ours = {row[1].split(":")[0] for row in listening if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
     assert ours == {"0100007F"}
 
 

@@ -124,9 +124,7 @@ def test_the_configuration_knows_every_variable_that_is_set_for_it(root: Path) -
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_activate_sets_and_deactivate_unsets(root: Path, venv: Path, shell: str) -> None:
-    hook = (
-        (REPOSITORY / "deploy" / "bootstrap.sh").read_text().split("hook_activate() {")[1].split("\n}\n")[0]
-    )
+    hook = (REPOSITORY / "deploy" / "bootstrap.sh").read_text().split("hook_activate() {")[1].split("\n}\n")[0]
     activate = venv / "bin" / "activate"
     activate.write_text(f'deactivate () {{\n    :\n}}\nVIRTUAL_ENV="{venv}"\n')
     subprocess.run(
@@ -138,9 +136,7 @@ def test_activate_sets_and_deactivate_unsets(root: Path, venv: Path, shell: str)
         f'. "{activate}"; echo "$AIRFLOW_HOME"; echo "$PYTHONPATH"; deactivate;'
         ' echo "[${AIRFLOW_HOME:-}${PYTHONPATH:-}${DATABASE_URL:-}${NATIVE_ENVIRONMENT:-}]"'
     )
-    done = subprocess.run(
-        [shell, "-c", script], env=clean_environment(), capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([shell, "-c", script], env=clean_environment(), capture_output=True, text=True, check=True)
     home, path, after = done.stdout.splitlines()
     assert home == str(root / ".local" / "airflow")
     assert str(root / "include") in path
@@ -186,9 +182,7 @@ def tools_without_python(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("version", ["(3, 9)", "(3, 14)", None])
-def test_bootstrap_names_the_pythons_that_fit_in_one_line(
-    root: Path, tmp_path: Path, version: str | None
-) -> None:
+def test_bootstrap_names_the_pythons_that_fit_in_one_line(root: Path, tmp_path: Path, version: str | None) -> None:
     tools = tools_without_python(tmp_path / "bin")
     if version:
         fake = tools / "python3"
@@ -261,7 +255,5 @@ def test_bootstrap_installs_once_and_again_when_the_list_changes_and_only_what_h
         assert bool(list(root.glob(".venv/lib/*/site-packages/tiny.py"))) == installed, f"{wheel.name}{hashes}"
     moved = root.rename(root.with_name("moved project"))
     root = moved
-    done = subprocess.run(
-        [str(moved / "deploy" / "bootstrap.sh")], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([str(moved / "deploy" / "bootstrap.sh")], env=environment, capture_output=True, text=True)
     assert "Making .venv" in done.stdout, "scripts of a moved environment point nowhere"

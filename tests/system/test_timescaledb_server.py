@@ -42,9 +42,7 @@ def test_server_has_the_apache_edition_and_hypertables(root: Path) -> None:
             " current_setting('timescaledb.license'),"
             " (SELECT datlocprovider::text FROM pg_database WHERE datname = current_database())"
         ).fetchone() or (None, None, None)
-        connection.execute(
-            "CREATE TABLE bar (id int NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (id, at))"
-        )
+        connection.execute("CREATE TABLE bar (id int NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (id, at))")
         connection.execute("SELECT create_hypertable('bar', by_range('at', INTERVAL '1 year'))")
         connection.execute(
             "INSERT INTO bar SELECT i, timestamptz '2000-01-03' + i * INTERVAL '30 days'"
@@ -117,6 +115,4 @@ def test_command_line_says_why_it_cannot_be_had(
     monkeypatch.setattr(timescaledb_server, "__file__", str(tmp_path / "tests" / "timescaledb_server.py"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert timescaledb_server.main(["start"]) == 3
-    assert (
-        capsys.readouterr().err.splitlines()[-1].startswith("TimescaleDB cannot be had here: needs apt-get")
-    )
+    assert capsys.readouterr().err.splitlines()[-1].startswith("TimescaleDB cannot be had here: needs apt-get")

@@ -28,9 +28,7 @@ def include(tmp_path: Path) -> Path:
         (include / folder / "__init__.py").write_text("")
     (include / "pkg/scale.py").write_text("ONE = 1\n")
     (include / "pkg/shell.py").write_text("print('nothing compiled here')\n")
-    (include / "pkg/first/_kernels.py").write_text(
-        "from pkg.scale import ONE\n" + CALLEE.format(factor=10)
-    )
+    (include / "pkg/first/_kernels.py").write_text("from pkg.scale import ONE\n" + CALLEE.format(factor=10))
     (include / "pkg/second/_kernels.py").write_text(CALLER)
     return include
 

@@ -145,9 +145,7 @@ def test_next_and_previous_bar_end_walk_the_same_chain(timeframe: str) -> None:
     for before, after in itertools.pairwise(ends):
         assert XNYS.next_bar_end(before, timeframe) == after
         assert XNYS.previous_bar_end(after, timeframe) == before
-    assert all(
-        XNYS.session_of(end) in XNYS.sessions_in_range(date(2004, 11, 22), date(2005, 1, 5)) for end in ends
-    )
+    assert all(XNYS.session_of(end) in XNYS.sessions_in_range(date(2004, 11, 22), date(2005, 1, 5)) for end in ends)
 
 
 def test_a_time_outside_every_session_belongs_to_none() -> None:

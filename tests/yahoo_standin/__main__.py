@@ -43,9 +43,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--data", type=Path, default=SAMPLE)
     parser.add_argument("--end", type=date.fromisoformat, help="what the last session of the data becomes")
-    parser.add_argument(
-        "--alias", action="append", default=[], metavar="NEW=OLD", help="serve OLD as NEW too"
-    )
+    parser.add_argument("--alias", action="append", default=[], metavar="NEW=OLD", help="serve OLD as NEW too")
     options = parser.parse_args(arguments)
     aliases = dict(alias.split("=", 1) for alias in options.alias)
     state = State(Market.load(options.data, aliases=aliases, end=options.end))

@@ -22,9 +22,7 @@ class Standin:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def fault(
-        self, kind: int | str, *, times: int = 1_000_000, symbol: str | None = None, **more: Any
-    ) -> None:
+    def fault(self, kind: int | str, *, times: int = 1_000_000, symbol: str | None = None, **more: Any) -> None:
         """Let the next charts fail, `times` times; replaces the fault before."""
         self._post("/standin/fault", {"kind": kind, "times": times, "symbol": symbol, **more})
 

@@ -42,7 +42,9 @@ def run(
         listed = ", ".join(f"{key} {value}" for key, value in shapes.items())
         raise ValueError(f"{name}: the shapes are {listed}; they must be the same, (T,) or (T, n)")
     # One column after the other in memory, and always writable: a kernel is compiled for one kind of array.
-    columns = [_writable(np.ascontiguousarray(array.reshape(shape[0], -1).T)) for array in arrays.values()]
+    columns = [
+        _writable(np.ascontiguousarray((array if array.ndim == 2 else array[:, None]).T)) for array in arrays.values()
+    ]
     out = np.empty((outputs, columns[0].shape[0], shape[0]))
     for i in range(out.shape[1]):
         kernel(*(column[i] for column in columns), *params, *out[:, i])

@@ -199,9 +199,9 @@ def test_a_timeframe_without_files_knows_no_symbol(folder: Path) -> None:
 
 
 def test_actions_of_a_range_include_both_ends(folder: Path) -> None:
-    assert [
-        (a.symbol, a.kind, a.ratio_num, a.source) for a in feed(folder).actions(["AAPL"], MONDAY, MONDAY)
-    ] == [("AAPL", "split", 2, "csv")]
+    assert [(a.symbol, a.kind, a.ratio_num, a.source) for a in feed(folder).actions(["AAPL"], MONDAY, MONDAY)] == [
+        ("AAPL", "split", 2, "csv")
+    ]
     assert feed(folder).actions(["AAPL"], FRIDAY, FRIDAY) == ()
     assert feed(folder).actions(["MSFT"], FRIDAY, MONDAY) == ()
     (folder / "corporate_actions.csv").unlink()
@@ -243,15 +243,11 @@ def test_an_action_that_cannot_be_read_stops_with_its_line(folder: Path, line: s
         ("yahoo", {"base_url": "ftp://x"}, "does not start with http"),
     ],
 )
-def test_a_feed_or_option_that_cannot_be_is_a_configuration_error(
-    name: str, options: dict, message: str
-) -> None:
+def test_a_feed_or_option_that_cannot_be_is_a_configuration_error(name: str, options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as e:
         open_feed(name, options=options)
     assert e.value.location.startswith("data.")
 
 
 def test_a_relative_folder_is_within_the_project() -> None:
-    assert open_feed("csv", options={"folder": "include/sample_data"}).last_session(["FB"]) == date(
-        2013, 3, 1
-    )
+    assert open_feed("csv", options={"folder": "include/sample_data"}).last_session(["FB"]) == date(2013, 3, 1)

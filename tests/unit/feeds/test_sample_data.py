@@ -49,9 +49,7 @@ def test_splits_and_dividends_are_those_of_the_time() -> None:
     assert len(dividends) == 92
     assert all(a.dividend_e6 % 10_000 == 0 for a in dividends), "whole cents"
     # Microsoft's special dividend: 3.00 USD and the regular 0.08 USD, ex 2004-11-15
-    assert [a.dividend_e6 for a in dividends if (a.symbol, a.ex_date) == ("MSFT", date(2004, 11, 15))] == [
-        3_080_000
-    ]
+    assert [a.dividend_e6 for a in dividends if (a.symbol, a.ex_date) == ("MSFT", date(2004, 11, 15))] == [3_080_000]
 
 
 def test_every_session_of_the_exchange_has_a_bar_from_the_first_day_on() -> None:

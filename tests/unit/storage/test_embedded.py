@@ -155,8 +155,7 @@ def test_two_processes_at_once_get_the_same_server(root: Path) -> None:
     include = Path(embedded.__file__).parents[2]
     command = [sys.executable, "-m", "tradecore.storage.embedded", "start", "--root", str(root)]
     started = [
-        subprocess.Popen(command, env={"PYTHONPATH": str(include)}, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        subprocess.Popen(command, env={"PYTHONPATH": str(include)}, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
     said = {process.communicate(timeout=120)[0] for process in started}
     assert [process.returncode for process in started] == [0, 0, 0]

@@ -1,13 +1,4 @@
-"""Performance figures of an equity curve: pure functions of arrays, no I/O, no clock.
-
-Conventions, the same everywhere in the project:
-
-* Returns are simple, one per period, net of money that came in or went out (time-weighted).
-* The risk-free rate is zero unless given. Annual figures use `periods_per_year` (252 sessions).
-* Standard deviations are of a sample (ddof 1). Drawdowns are positive fractions of the running peak.
-* NaN in gives NaN out; a figure that its data does not define (no variance, too short) is NaN, never 0 or
-  infinity.
-"""
+"""The figures of an equity curve that every report shows: growth, volatility, ratios, drawdowns."""
 
 from __future__ import annotations
 
