@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tradecore import decision, guard, unknowns, venue, waiting
+from tradecore import cancelling, decision, guard, unknowns, venue, waiting
 from tradecore.context import Context, deliver_quietly
 from tradecore.errors import Rejected, Unavailable, Unknown
 from tradecore.execution.broker import BrokerOrder, Desk, OrderRequest, Permit
@@ -24,7 +24,6 @@ from tradecore.storage.connection import book_lock
 
 SQL = queries.load("execution")
 Result = dict[str, object]
-CANCEL_POLLS = 20  # one a second: how long an opposing order of ours has to end before its successor is tried again
 UNKNOWN_LOOKS = 3
 
 log = logging.getLogger(__name__)
@@ -86,6 +85,7 @@ class _Sending:
         """Resolve what somebody left behind, send what is due, wait for what is not, close when nothing is left."""
         for look in range(UNKNOWN_LOOKS):
             unsure = self._resolve()
+            self._cancel_unwanted()
             self._send_due()
             unsure = unsure or self._at_risk()
             self.ctx.conn.rollback()
@@ -202,24 +202,21 @@ class _Sending:
             self.ctx.conn.rollback()
         if not against:
             return scene
-        for other in against:
-            try:
-                self.desk.broker.cancel(other.broker_order_id)
-            except Rejected:
-                continue  # it has ended meanwhile
-            except (Unavailable, Unknown) as error:
-                self._wait(error.message, 10)
-                return scene
-        ids = {o.broker_order_id for o in against}
-        for _ in range(CANCEL_POLLS):
-            try:
-                now_working = tuple(o for o in self.desk.broker.orders_since(self.desk.clock()) if not o.ended)
-            except Unavailable:
-                break
-            if not ids & {o.broker_order_id for o in now_working}:
-                return replace(scene, at_venue=now_working)
-            self.desk.sleep(1.0)
-        return scene
+        try:
+            working = cancelling.cancel_and_wait(self.desk, [o.broker_order_id for o in against])
+        except (Rejected, Unavailable, Unknown) as error:
+            self._wait(error.message, 10)
+            return scene
+        return scene if working is None else replace(scene, at_venue=working)
+
+    def _cancel_unwanted(self) -> None:
+        """End what the sheet replaces or the trading state does not allow, before anything is sent."""
+        unwanted = cancelling.unwanted(self.ctx)
+        try:
+            if unwanted and cancelling.cancel_and_wait(self.desk, unwanted) is None:
+                self._wait("orders that are to end still work at the venue", 10)
+        except (Rejected, Unavailable, Unknown) as error:
+            self._wait(f"orders that are to end could not be cancelled: {error.message}", 10)
 
     def _store_checks(self, order: Order, ruling: Ruling) -> None:
         with self.ctx.conn.cursor() as cur:

@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from real_book import SESSIONS, RealBook
+from real_book import BOOK, SESSIONS, RealBook
 
 from conftest import new_database
-from tradecore import pipeline
+from tradecore import cancelling, pipeline
 from tradecore.storage import books, migrate
 from tradecore.storage.connection import connect
 
@@ -298,3 +298,19 @@ def test_two_senders_at_once_send_once(book: RealBook):
         assert book.posts == {}
     assert book.stage("submit", DAY)["done"]
     assert book.conn.execute(books.SQL["run"], book.context(DAY).key).fetchone()[0] == "closed"
+
+
+def test_halt_ends_what_works_at_the_venue_and_a_hand_order_stays(book: RealBook):
+    book.to(DAY, 19, 0)
+    book.stage("submit", DAY)
+    by_hand = book.venue.place_by_hand(
+        {"symbol": "IBM", "qty": "1", "side": "buy", "type": "limit", "limit_price": "1", "time_in_force": "gtc"}
+    )
+    assert cancelling.unwanted(book.context(DAY)) == []
+    pipeline.change_state(
+        book.settings, book.conn, book=BOOK, state="HALTED", actor="test", reason="now", now=book.hands.now
+    )
+    ids = cancelling.unwanted(book.context(DAY))
+    assert len(ids) == len(book.orders(DAY))
+    working = cancelling.cancel_and_wait(book.desk, ids)
+    assert [o.broker_order_id for o in working or ()] == [by_hand["id"]]

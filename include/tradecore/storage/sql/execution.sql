@@ -76,3 +76,12 @@ SELECT pg_try_advisory_lock(hashtextextended(%s, 7))
 
 -- name: release_sender
 SELECT pg_advisory_unlock(hashtextextended(%s, 7))
+
+-- name: unwanted
+-- Orders of ours that work at the venue and must end: what the sheet replaces, and what the state does not allow.
+SELECT b.broker_order_id FROM broker_orders b
+WHERE b.book = %(book)s AND NOT b.adopted AND b.parent_id IS NULL AND b.status IN ('pending', 'open', 'partial')
+  AND (%(state)s = 'HALTED' OR (%(state)s = 'REDUCING' AND b.qty > 0)
+       OR EXISTS (SELECT 1 FROM sheet_cancels c WHERE c.book = b.book AND c.bar_end_at = %(bar_end)s
+                  AND c.version = %(version)s AND c.client_order_id = b.client_order_id))
+ORDER BY b.broker_order_id

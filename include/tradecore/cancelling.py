@@ -1,0 +1,59 @@
+"""Cancelling at a real venue: what a sheet replaces, what a halt forbids, what stands in an order's way.
+
+A cancel asks; the end is what the venue says afterwards, and a fill may have been quicker (observation.py). Cancels
+pass in every state and need no permit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tradecore import decision, guard
+from tradecore.context import Context
+from tradecore.errors import Rejected
+from tradecore.execution.broker import BrokerOrder, Desk
+from tradecore.storage import queries
+
+SQL = queries.load("execution")
+POLLS = 20  # one a second: how long an order has to end before its successor is tried again
+
+
+def unwanted(ctx: Context) -> list[str]:
+    """Return the venue's ids of our orders that must end: replaced by the newest sheet, or not for this trading state.
+
+    HALTED ends every order that is not a bracket's leg (those protect what is held), REDUCING those that buy.
+    """
+    last = decision.newest(ctx)
+    version = last[0] if last and guard.approval(ctx) in ("approved", "not_required") else 0
+    rows = ctx.conn.execute(
+        SQL["unwanted"],
+        {"book": ctx.book, "bar_end": ctx.bar_end_at, "version": version, "state": guard.state(ctx)},
+    ).fetchall()
+    ctx.conn.rollback()
+    return [str(r[0]) for r in rows]
+
+
+def cancel(desk: Desk, broker_order_ids: Iterable[str]) -> None:
+    """Ask for the end of orders; one that has ended meanwhile is no error. Raises Unavailable, Unknown."""
+    for order_id in broker_order_ids:
+        try:
+            desk.broker.cancel(order_id)
+        except Rejected as error:
+            if error.details.get("code") not in ("not_open", "no_such_order"):
+                raise
+
+
+def cancel_and_wait(desk: Desk, broker_order_ids: Iterable[str]) -> tuple[BrokerOrder, ...] | None:
+    """Cancel orders and wait a little until the venue lists none of them; return what works then, None: not yet.
+
+    Raises Unavailable, Unknown.
+    """
+    ids = set(broker_order_ids)
+    cancel(desk, sorted(ids))
+    for poll in range(POLLS):
+        if poll:
+            desk.sleep(1.0)
+        working = tuple(o for o in desk.broker.orders_since(desk.clock()) if not o.ended)
+        if not ids & {o.broker_order_id for o in working}:
+            return working
+    return None
