@@ -252,12 +252,45 @@ class Hashes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderStep:
+    """One event of an order at a real venue, by that process's clock: the one thing here that two runs do not share."""
+
+    symbol: str
+    client_order_id: str
+    status: str
+    happened_at: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A person's answer to the sheet, or that none came: verdict approved, rejected or expired."""
+
+    verdict: str
+    actor: str
+    decided_at: datetime
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceLine:
+    """A difference between ledger and broker noticed at this bar, in USD or shares. `explained` ones stop nothing."""
+
+    kind: str
+    subject: str
+    amount: Decimal
+    detail: str
+    explained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReport:
     """Everything that the report of one bar of one book shows.
 
     `equity` runs from the opening to this session. `previous_*` is None at the first bar. `sheet` holds the
     orders for the next bar, `worked` those that were due at this one and what became of them. `verdict`
-    is the approval's, '' while there is none.
+    is the approval's, '' while there is none. `window` is when the sheet may be sent, None for a simulated book that
+    nobody signs for; `steps` are of books at a real venue.
     """
 
     book: str
@@ -294,6 +327,10 @@ class SessionReport:
     hashes: Hashes
     approval_required: bool
     verdict: str
+    signature: Signature | None = None
+    window: tuple[datetime, datetime] | None = None
+    steps: tuple[OrderStep, ...] = ()
+    differences: tuple[DifferenceLine, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.equity or self.equity[-1].session_date != self.session_date:

@@ -7,9 +7,10 @@ from decimal import Decimal
 
 import psycopg
 
+from tradecore import sessions, waiting
 from tradecore.report_model import Limits, SessionReport
 from tradecore.settings import Settings
-from tradecore.storage import report_data
+from tradecore.storage import books, report_data
 
 
 def session_report(
@@ -37,8 +38,22 @@ def session_report(
         limits=limits,
         thresholds=thresholds,
         approval_required=settings.trading.execution.approval_required,
+        window=_window(settings, conn, book, bar_end_at),
         submitted=submitted,
     )
+
+
+def _window(
+    settings: Settings, conn: psycopg.Connection, book: str, bar_end_at: datetime
+) -> tuple[datetime, datetime] | None:
+    """Return when the sheet may be sent; None for a simulated book that nobody signs for: at once."""
+    record = books.find(conn, book)
+    if record is None:
+        return None
+    if record.kind == waiting.SIMULATED and not settings.trading.execution.approval_required:
+        return None
+    found = waiting.venue_window(settings, sessions.calendar(record.calendar), record, bar_end_at)
+    return found.opens_at, found.closes_at
 
 
 def session_html(

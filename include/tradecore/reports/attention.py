@@ -102,6 +102,13 @@ def _decision(report: SessionReport) -> Iterator[Attention]:
             what=f"The order sheet ({len(report.sheet)} orders) waits for approval.",
             next_step="Approve or reject it in Airflow before the window closes; unanswered it is not sent.",
         )
+    for line in report.differences:
+        if not line.explained:
+            yield Attention(
+                severity="error",
+                what=f"Ledger and broker differ: {line.kind} {line.subject}, {line.amount:+f}. {line.detail}",
+                next_step="python -m tradecore breaks: nothing is sent until it is gone, or accepted by name.",
+            )
 
 
 def _orders(report: SessionReport) -> Iterator[Attention]:

@@ -23,6 +23,7 @@ from tradecore.report_model import (
     ZERO,
     Account,
     Candle,
+    DifferenceLine,
     Entry,
     EquityPoint,
     EventLine,
@@ -32,11 +33,13 @@ from tradecore.report_model import (
     Limits,
     NameChart,
     OrderLine,
+    OrderStep,
     PositionLine,
     QualityLine,
     QuarantineLine,
     SessionReport,
     SignalLine,
+    Signature,
     StateChange,
     StrategyLine,
     TargetLine,
@@ -77,12 +80,14 @@ def load_session_report(
     limits: Limits,
     thresholds: Mapping[str, float],
     approval_required: bool,
+    window: tuple[datetime, datetime] | None = None,
     submitted: bool = False,
 ) -> SessionReport:
     """Read the report of a settled bar.
 
     Parameters: limits, as configured; thresholds, the score below which a strategy stays out, by its name;
-    approval_required, whether a person signs the sheet; submitted, see the module. Leaves a read transaction open.
+    approval_required, whether a person signs the sheet; window, when it may be sent; submitted, see the module.
+    Leaves a read transaction open.
     Raises BookError when the book has no state of that bar.
     """
     read, state = _reader(conn, book, bar_end_at)
@@ -91,6 +96,7 @@ def load_session_report(
     decision = read.first("decision")
     version = decision["version"] if decision else 0
     run = (read.first("run", version=version) if submitted else None) or {"outcome": "", "verdict": ""}
+    real = state["kind"] != "simulated"
     sheet = read.rows("sheet", version=version)
     equity_e4, base_e4, peak_e4 = state["equity_e4"], state["prev_session_equity_e4"], state["peak_equity_e4"]
     gross_usd = sum((abs(line.value_usd) for line in positions), ZERO)
@@ -132,7 +138,26 @@ def load_session_report(
         hashes=_hashes(decision),
         approval_required=approval_required,
         verdict=run["verdict"],
+        signature=_signature(run),
+        window=window,
+        steps=_steps(read, version) if real and submitted else (),
+        differences=_differences(read),
     )
+
+
+def _signature(run: Row) -> Signature | None:
+    if run["verdict"] not in ("approved", "rejected", "expired"):
+        return None
+    return Signature(**{name: run[name] for name in ("verdict", "actor", "decided_at", "note")})
+
+
+def _steps(read: _Reader, version: int) -> tuple[OrderStep, ...]:
+    rows = read.rows("steps", version=version)
+    return tuple(OrderStep(symbol=read.symbol(row.pop("instrument_id")), **row) for row in rows)
+
+
+def _differences(read: _Reader) -> tuple[DifferenceLine, ...]:
+    return tuple(DifferenceLine(**row) for row in read.rows("differences"))
 
 
 def _reader(conn: psycopg.Connection, book: str, bar_end_at: datetime) -> tuple[_Reader, Row]:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,15 +18,18 @@ from report_example import ACCOUNT, BAR_END, D, account, candles, order, report
 
 from tradecore.report_model import (
     Candle,
+    DifferenceLine,
     Entry,
     EquityPoint,
     EventLine,
     FillLine,
     LimitLine,
     NameChart,
+    OrderStep,
     PositionLine,
     QuarantineLine,
     SignalLine,
+    Signature,
     StateChange,
     StrategyLine,
     TargetLine,
@@ -276,6 +279,29 @@ def test_the_worst_comes_first() -> None:
 
 def test_an_approved_sheet_waits_for_nobody() -> None:
     assert attention(report(approval_required=True, verdict="approved")) == ()
+
+
+def test_a_real_venue_shows_window_signature_order_life_and_differences() -> None:
+    opens, closes = datetime(2005, 3, 2, 0, 0, tzinfo=UTC), datetime(2005, 3, 2, 14, 27, tzinfo=UTC)
+    life = (("PLANNED", ""), ("APPROVED", "by airflow:ann"), ("SUBMITTING", ""), ("ACKED", "b-1"))
+    shown = report(
+        window=(opens, closes),
+        signature=Signature(verdict="approved", actor="airflow:ann", decided_at=opens, note="as agreed"),
+        steps=tuple(
+            OrderStep(symbol="AAPL", client_order_id="tc-1", status=status, happened_at=opens, detail=detail)
+            for status, detail in life
+        ),
+        differences=(
+            DifferenceLine(kind="cash", subject="USD", amount=D("-1.5"), detail="a dividend", explained=True),
+            DifferenceLine(kind="position", subject="IBM", amount=D(2), detail="a fill not seen", explained=False),
+        ),
+    )
+    text = " ".join(re.sub(r"<[^>]+>", " ", render(shown)).split())
+    assert "May be sent from 2005-03-02 00:00 UTC to 2005-03-02 14:27 UTC. approved by airflow:ann" in text
+    assert "planned 02 00:00:00 → approved 02 00:00:00 by airflow:ann → submitting" in text
+    assert "USD cash −1.5: a dividend explained" in text
+    (found,) = attention(shown)
+    assert (found.severity, found.what) == ("error", "Ledger and broker differ: position IBM, +2. a fill not seen")
 
 
 def test_every_event_of_the_kernels_has_a_sentence() -> None:

@@ -132,10 +132,24 @@ SELECT from_state, to_state, actor, reason FROM state_events
 WHERE book = %(book)s AND bar_end_at = %(bar_end)s ORDER BY event_no
 
 -- name: run
-SELECT r.outcome, coalesce(a.verdict, '') AS verdict
+SELECT r.outcome, coalesce(a.verdict, '') AS verdict, a.actor, a.decided_at, a.note
 FROM bar_runs r
 LEFT JOIN approvals a ON a.book = r.book AND a.bar_end_at = r.bar_end_at AND a.version = %(version)s
 WHERE r.book = %(book)s AND r.bar_end_at = %(bar_end)s
+
+-- name: steps
+SELECT i.instrument_id, i.client_order_id, e.status, e.happened_at, e.detail
+FROM intents i JOIN order_events e USING (client_order_id)
+WHERE i.book = %(book)s AND i.bar_end_at = %(bar_end)s AND i.version = %(version)s AND e.bar_end_at <= %(bar_end)s
+ORDER BY i.line_no, i.child, e.event_no
+
+-- name: differences
+SELECT kind, subject, broker_value - ledger_value AS amount, cause AS detail, false AS explained
+FROM breaks WHERE book = %(book)s AND opened_bar_end_at = %(bar_end)s
+UNION ALL
+SELECT kind, subject, amount, detail, true FROM explained_differences
+WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+ORDER BY explained, kind, subject
 
 -- name: window
 SELECT min(bar_end_at) AS first_at FROM (
