@@ -15,10 +15,7 @@ from tradecore.indicators.rolling._kernels import rolling_sum
 @njit(cache=True)
 def sma(x, period, out):
     """Write the simple moving average of x [T] into out [T]."""
-    rolling_sum(x, period, out)
-    scale = 1.0 / period
-    for t in range(x.size):
-        out[t] *= scale
+    rolling_sum(x, period, 1.0 / period, out)
 
 
 @njit(cache=True)
@@ -74,8 +71,8 @@ def vwap(high, low, close, volume, period, out):
     for t in range(n):
         money[t] = (high[t] + low[t] + close[t]) / 3.0 * volume[t]
         shares[t] = volume[t] if money[t] == money[t] else np.nan
-    rolling_sum(money, period, out)
-    rolling_sum(shares, period, money)
+    rolling_sum(money, period, 1.0, out)
+    rolling_sum(shares, period, 1.0, money)
     for t in range(n):
         out[t] = out[t] / money[t] if money[t] != 0.0 else np.nan
 

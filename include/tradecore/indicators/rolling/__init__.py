@@ -20,7 +20,7 @@ def var(x: Values, period: int, ddof: int = 0) -> Floats:
 def stddev(x: Values, period: int, ddof: int = 0) -> Floats:
     """Compute the rolling standard deviation, divisor period - ddof. Source: TA-Lib STDDEV (ddof 0)."""
     _degrees("stddev", period, ddof)
-    return run("stddev", _kernels.rolling_std, {"x": x}, int(period), int(ddof), outputs=2)[1]
+    return run("stddev", _kernels.rolling_std_alone, {"x": x}, int(period), int(ddof))[0]
 
 
 def zscore(x: Values, period: int, ddof: int = 0) -> Floats:

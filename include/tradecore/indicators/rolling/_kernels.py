@@ -16,72 +16,78 @@ from numba import njit
 
 
 @njit(cache=True)
-def rolling_sum(x, period, out):
-    """Write the sum of the last `period` rows of x [T] into out [T]."""
+def rolling_sum(x, period, scale, out):
+    """Write scale times the sum of the last `period` rows of x [T] into out [T]."""
     n = x.size
     tail, fresh = np.full(period + 1, np.nan), np.empty(period + 1)
     tail[period] = 0.0
     fresh[period] = 0.0
-    begin = 0
-    while begin + period <= n:
+    for begin in range(0, n, period):
+        size = min(period, n - begin)
         head = 0.0
         back = 0.0
-        for k in range(period):  # two independent chains of additions: they run side by side
+        for k in range(size):  # two independent chains of additions: they run side by side
             head += x[begin + k]
-            back += x[begin + period - 1 - k]
-            fresh[period - 1 - k] = back
-            out[begin + k] = tail[k + 1] + head
+            back += x[begin + size - 1 - k]
+            fresh[size - 1 - k] = back
+            out[begin + k] = (tail[k + 1] + head) * scale
         tail, fresh = fresh, tail
-        tail[period] = 0.0
-        begin += period
-    head = 0.0
-    for k in range(n - begin):
-        head += x[begin + k]
-        out[begin + k] = tail[k + 1] + head
 
 
 @njit(cache=True)
 def rolling_moments(x, period, mean, spread):
-    """Write the mean of the last `period` rows of x [T] and the sum of squared deviations from it.
+    """Write the mean of the last `period` rows of x [T] (none if mean is empty) and the squared deviations' sum.
 
-    The sums of a block boundary are of differences to the first row of the later block, which every window across
+    The sums about a block boundary are of differences to the first row of the later block, which every window across
     that boundary holds: cancellation is bounded by the window's own range, not by the level of x.
     """
     n = x.size
-    tail, tail_squares = np.full(period + 1, np.nan), np.full(period + 1, np.nan)
+    wants_mean = mean.size > 0
+    inverse = 1.0 / period
+    tail, fresh = np.full(period + 1, np.nan), np.zeros(period + 1)
+    tail_squares, fresh_squares = np.full(period + 1, np.nan), np.zeros(period + 1)
     tail[period] = 0.0
     tail_squares[period] = 0.0
     for begin in range(0, n, period):
+        size = min(period, n - begin)
         anchor = x[begin]
-        if begin > 0:
-            back = 0.0
-            back_squares = 0.0
-            for k in range(period - 1, -1, -1):
-                d = x[begin - period + k] - anchor
-                back += d
-                back_squares += d * d
-                tail[k] = back
-                tail_squares[k] = back_squares
+        following = x[begin + period] if begin + period < n else anchor
         head = 0.0
         head_squares = 0.0
-        for k in range(min(period, n - begin)):
+        back = 0.0
+        back_squares = 0.0
+        for k in range(size):
             d = x[begin + k] - anchor
             head += d
             head_squares += d * d
+            e = x[begin + size - 1 - k] - following
+            back += e
+            back_squares += e * e
+            fresh[size - 1 - k] = back
+            fresh_squares[size - 1 - k] = back_squares
             total = head + tail[k + 1]
-            offset = total / period
+            offset = total * inverse
             rest = head_squares + tail_squares[k + 1] - total * offset
-            mean[begin + k] = anchor + offset
+            if wants_mean:
+                mean[begin + k] = anchor + offset
             spread[begin + k] = 0.0 if rest < 0.0 else rest
+        tail, fresh = fresh, tail
+        tail_squares, fresh_squares = fresh_squares, tail_squares
 
 
 @njit(cache=True)
 def rolling_std(x, period, ddof, mean, std):
-    """Write the mean and the standard deviation (divisor period - ddof) of the last `period` rows of x [T]."""
+    """Write mean (none if it is empty) and standard deviation, divisor period - ddof, of the last `period` rows [T]."""
     rolling_moments(x, period, mean, std)
     scale = 1.0 / (period - ddof)
     for t in range(x.size):
         std[t] = math.sqrt(std[t] * scale)
+
+
+@njit(cache=True)
+def rolling_std_alone(x, period, ddof, std):
+    """Write the standard deviation as rolling_std does."""
+    rolling_std(x, period, ddof, np.empty(0), std)
 
 
 @njit(cache=True)

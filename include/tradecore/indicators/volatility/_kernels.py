@@ -30,16 +30,22 @@ def true_range(high, low, close, out):
 @njit(cache=True)
 def atr(high, low, close, period, out):
     """Write Wilder's average of the true range [T], seeded with the mean of the first `period` ranges."""
-    true_range(high, low, close, out)
     keep, scale = (period - 1.0) / period, 1.0 / period
-    seen = 0
+    before = np.nan
+    seen = -1  # ranges so far
     value = 0.0
     for t in range(close.size):
-        if out[t] != out[t]:
+        out[t] = np.nan
+        if high[t] != high[t] or low[t] != low[t] or close[t] != close[t]:
             continue
+        span = max(high[t], before) - min(low[t], before)
+        before = close[t]
         seen += 1
-        value = value + out[t] * scale if seen <= period else value * keep + out[t] * scale
-        out[t] = value if seen >= period else np.nan
+        if seen == 0:
+            continue
+        value = value + span * scale if seen <= period else value * keep + span * scale
+        if seen >= period:
+            out[t] = value
 
 
 @njit(cache=True)
@@ -48,10 +54,9 @@ def parkinson(high, low, period, bars_per_year, out):
     squares = np.empty(high.size)
     for t in range(high.size):
         squares[t] = math.log(high[t] / low[t]) ** 2 if low[t] > 0.0 and high[t] > 0.0 else np.nan
-    rolling_sum(squares, period, out)
-    scale = bars_per_year / (4.0 * math.log(2.0) * period)
+    rolling_sum(squares, period, bars_per_year / (4.0 * math.log(2.0) * period), out)
     for t in range(high.size):
-        out[t] = math.sqrt(out[t] * scale)
+        out[t] = math.sqrt(out[t])
 
 
 @njit(cache=True)
@@ -63,10 +68,9 @@ def garman_klass(open_, high, low, close, period, bars_per_year, out):
         squares[t] = np.nan
         if open_[t] > 0.0 and high[t] > 0.0 and low[t] > 0.0 and close[t] > 0.0:
             squares[t] = 0.5 * math.log(high[t] / low[t]) ** 2 - body * math.log(close[t] / open_[t]) ** 2
-    rolling_sum(squares, period, out)
-    scale = bars_per_year / period
+    rolling_sum(squares, period, bars_per_year / period, out)
     for t in range(high.size):  # below 0 only where high and low do not hold open and close
-        out[t] = math.sqrt(out[t] * scale) if out[t] >= 0.0 else np.nan
+        out[t] = math.sqrt(out[t]) if out[t] >= 0.0 else np.nan
 
 
 @njit(cache=True)

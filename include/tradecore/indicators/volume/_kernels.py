@@ -38,8 +38,8 @@ def mfi(high, low, close, volume, period, out):
             rise[t] = flow if typical > before else 0.0
             fall[t] = flow if typical < before else 0.0
         before = typical
-    rolling_sum(rise, period, out)
-    rolling_sum(fall, period, rise)
+    rolling_sum(rise, period, 1.0, out)
+    rolling_sum(fall, period, 1.0, rise)
     for t in range(n):
         moved = out[t] + rise[t]
         out[t] = 100.0 * (out[t] / moved) if moved > 0.0 else np.nan
