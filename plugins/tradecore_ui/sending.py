@@ -69,20 +69,30 @@ class SheetSignature(HITLOperator):
         if task_env.is_dag_test(context):
             log.info("Not waited for in a test: %s, until %s", asked["subject"], asked["until"])
             return asked["approval"]
-        self.subject, self.body = asked["subject"], asked["text"]
-        self.response_timeout = _slice(asked)
-        return super().execute(context)
+        if context["ti"].try_number > 1:
+            # An answer within a second of the question can end a try: Airflow takes the task, queued to go on, for
+            # killed. To park is enough to be given it; to ask again would wipe it out.
+            soon = timedelta(seconds=SHORTEST_LOOK_S)
+            raise TaskAwaitingInput(method_name="execute_complete", kwargs={"look_back": True}, timeout=soon)
+        return self._show(context, asked)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+    def execute_complete(self, context: Context, event: dict[str, Any], look_back: bool = False) -> Any:
         """Record the answer; without one look whether there is still time, and wait on."""
         if event.get("error_type") == "timeout":
             asked = self._ask()
-            if "text" in asked:
-                # Not execute(): it would wipe out an answer that comes while this runs.
-                raise TaskAwaitingInput(method_name="execute_complete", timeout=_slice(asked))
-            return self._settled(asked)
+            if "text" not in asked:
+                return self._settled(asked)
+            if look_back:
+                return self._show(context, asked)
+            # Not the question again: it would wipe out an answer that comes while this runs.
+            raise TaskAwaitingInput(method_name="execute_complete", timeout=_slice(asked))
         answer = super().execute_complete(context, event)
         return self._settled(task_env.run(_record, self.sheet, _answer_of(answer)))
+
+    def _show(self, context: Context, asked: Mapping[str, Any]) -> Any:
+        self.subject, self.body = asked["subject"], asked["text"]
+        self.response_timeout = _slice(asked)
+        return super().execute(context)
 
     def _ask(self) -> dict[str, Any]:
         from tradecore import pipeline
