@@ -210,6 +210,12 @@ def test_a_nan_makes_every_single_figure_nan():
             assert math.isnan(value), name
 
 
+def test_the_expected_shortfall_of_twenty_returns_at_5_percent_is_the_worst_one():
+    r = np.linspace(-0.1, 0.09, 20)
+    assert m.conditional_value_at_risk(r) == -0.1
+    assert m.conditional_value_at_risk(np.append(r, 0.1)) == pytest.approx(-0.095)
+
+
 def test_a_drawdown_from_the_first_return_to_the_last_is_one():
     r, _, d = case("FB/IBM")
     (found,) = m.worst_drawdowns(r, d)

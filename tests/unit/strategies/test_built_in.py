@@ -110,8 +110,13 @@ def test_docstring_names_the_source(name: str):
     strategies.load(name)
     text = (Path(strategies.__file__).parent / f"{name}.py").read_text(encoding="utf-8").split('"""')[1]
     assert any(str(year) in text for year in range(1900, 2020)) or name == "buy_and_hold"
+
+
+def test_documentation_lists_every_strategy_with_its_look_back():
     page = (Path(__file__).resolve().parents[3] / "docs" / "strategies.md").read_text(encoding="utf-8")
-    assert f"| `{name}` |" in page
+    listed = {line.split("|")[1].strip(" `"): int(line.split("|")[4]) for line in page.splitlines() if "| `" in line}
+    rules = [strategies.load(name) for name in strategies.BUILT_IN]
+    assert listed == {rule.name: rule.lookback(rule.params_model()) for rule in rules}
 
 
 # --------------------------------------------------------------------------------------------- the rule of each one
@@ -128,16 +133,19 @@ def test_time_series_momentum_is_the_sign_of_the_past_year():
 
 
 def test_cross_sectional_momentum_holds_the_winners_and_no_one_else():
-    score, lookback = scored("cross_sectional_momentum")
-    sizes = set()
-    for t in range(lookback - 1, score.shape[0]):
-        past = {i: closes()[t - 21, i] / closes()[t - 252, i] for i in range(5) if not np.isnan(closes()[t - 252, i])}
+    rule, whole = strategies.load("cross_sectional_momentum"), sample_market.panel()
+    score, prices = strategies.score_panel(rule, rule.params_model(), whole), window(whole).close
+    sizes, today = set(), 0
+    for t in range(252, score.shape[0]):
+        past = {i: prices[t - 21, i] / prices[t - 252, i] for i in range(5) if not np.isnan(prices[t - 252, i])}
         ranking = sorted(past, key=lambda i: -past[i])
         held = set(np.flatnonzero(score[t] == 1.0).tolist())
         assert held == set(ranking[: math.ceil(0.3 * len(past))])
         assert set(np.flatnonzero(~np.isnan(score[t])).tolist()) == set(past)
         sizes.add((len(past), len(held)))
+        today += held != set(sorted(past, key=lambda i: -prices[t, i] / prices[t - 252, i])[: len(held)])
     assert sizes == {(3, 1), (4, 2)}, "before and after GOOG has a year of history"
+    assert today > 100, "the skipped month makes no difference"
 
 
 def test_dual_momentum_holds_the_best_only_while_it_beats_cash():
