@@ -199,6 +199,69 @@ class RefBook:
 @exactly
 def settle(book: RefBook, bar: RefBar, params: RefParams) -> tuple[list[RefFill], list[RefOrder]]:
     """Let one bar happen to the book (changed in place); return the fills and the orders that ended."""
+    _before_fills(book, bar)
+    fills: list[RefFill] = []
+    taken = [ZERO] * len(bar.quotes)
+    sells = [order for order in book.orders if order.remaining < 0]
+    buys = [order for order in book.orders if order.remaining > 0]
+    for order in sells + buys:
+        fill = _fill(book, order, bar, params, taken)
+        if fill is not None:
+            fills.append(fill)
+    return fills, _after_fills(book, bar, params)
+
+
+@dataclass(slots=True, kw_only=True)
+class RefGiven:
+    """A fill that a venue reports: shares signed; `order` None: nobody's of ours; `own` False: a leg of its bracket."""
+
+    order: RefOrder | None
+    instrument: int
+    shares: Decimal
+    price: Decimal
+    notional: Decimal
+    fee: Decimal
+    own: bool = True
+
+
+@exactly
+def settle_given(
+    book: RefBook,
+    bar: RefBar,
+    params: RefParams,
+    given: list[RefGiven],
+    ends: list[tuple[RefOrder, str]],
+    charges: Decimal = ZERO,
+    manual: int = 0,
+) -> tuple[list[bool], list[RefOrder]]:
+    """Let one bar happen to a book at a real venue; return which fills it could take, and the orders that ended."""
+    _before_fills(book, bar)
+    booked = []
+    for fill in given:
+        i, order = fill.instrument, fill.order
+        booked.append(book.shares[i] + fill.shares >= 0)
+        if not booked[-1]:
+            continue
+        book.mark[i] = book.mark[i] or fill.price
+        wants = [held[i] for held in book.alloc]
+        if order is not None and order.status == "WORKING":
+            wants = order.wants
+            if fill.own:
+                order.remaining -= fill.shares
+        else:
+            wants[manual] = max(ZERO, wants[manual] + fill.shares)
+        _trade(book, i, fill.shares, fill.notional, fill.fee, wants, bar.bar_end_ns)
+    for order in book.orders:
+        ended = [status for other, status in ends if other is order]
+        if order.status == "WORKING":
+            order.status = ended[0] if ended else order.status
+            order.age_bars += 0 if ended else 1
+    book.cash += charges
+    book.fees -= charges
+    return booked, _after_fills(book, bar, params)
+
+
+def _before_fills(book: RefBook, bar: RefBar) -> None:
     if bar.first_of_session:
         book.prev_session_equity = book.equity
     book.cash += bar.deposit
@@ -213,15 +276,8 @@ def settle(book: RefBook, bar: RefBar, params: RefParams) -> tuple[list[RefFill]
     for i, quote in enumerate(bar.quotes):
         _dividend(book, i, quote, bar.day)
 
-    fills: list[RefFill] = []
-    taken = [ZERO] * len(bar.quotes)
-    sells = [order for order in book.orders if order.remaining < 0]
-    buys = [order for order in book.orders if order.remaining > 0]
-    for order in sells + buys:
-        fill = _fill(book, order, bar, params, taken)
-        if fill is not None:
-            fills.append(fill)
 
+def _after_fills(book: RefBook, bar: RefBar, params: RefParams) -> list[RefOrder]:
     for i, quote in enumerate(bar.quotes):
         if quote.traded:
             book.mark[i], book.stale[i] = quote.close, 0
@@ -234,7 +290,7 @@ def settle(book: RefBook, bar: RefBar, params: RefParams) -> tuple[list[RefFill]
     _breakers(book, bar, params)
     ended = [order for order in book.orders if order.status != "WORKING"]
     book.orders = [order for order in book.orders if order.status == "WORKING"]
-    return fills, ended
+    return ended
 
 
 def split_shares(shares: Decimal, split: tuple[int, int], step: Decimal) -> Decimal:
@@ -383,7 +439,23 @@ def _book_fill(
     shares = abs(signed)
     notional = rounded(shares * price)
     paid = fee(shares, notional, params)
-    lots = book.lots[i]
+    return RefFill(
+        order=order,
+        instrument=i,
+        shares=signed,
+        price=price,
+        notional=notional,
+        fee=paid,
+        allocated=_trade(book, i, signed, notional, paid, order.wants, bar_end_ns),
+        remaining=order.remaining - signed,
+    )
+
+
+def _trade(
+    book: RefBook, i: int, signed: Decimal, notional: Decimal, paid: Decimal, wants: list[Decimal], bar_end_ns: int
+) -> list[Decimal]:
+    """Book cash, fees, lots, position and allocation of a fill; return what each strategy's holding moved by."""
+    shares, lots = abs(signed), book.lots[i]
     book.fees += paid
     if signed > 0:
         book.cash -= notional + paid
@@ -398,20 +470,10 @@ def _book_fill(
     book.shares[i] += signed
 
     before = [held[i] for held in book.alloc]
-    after = allocate(before, order.wants, signed)
+    after = allocate(before, wants, signed)
     for held, now in zip(book.alloc, after, strict=True):
         held[i] = now
-    moved = [now - then for now, then in zip(after, before, strict=True)]
-    return RefFill(
-        order=order,
-        instrument=i,
-        shares=signed,
-        price=price,
-        notional=notional,
-        fee=paid,
-        allocated=moved,
-        remaining=order.remaining - signed,
-    )
+    return [now - then for now, then in zip(after, before, strict=True)]
 
 
 def _take_lots(lots: list[RefLot], shares: Decimal) -> Decimal:

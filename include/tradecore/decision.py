@@ -64,6 +64,7 @@ def bench(ctx: Context, *, with_planned: bool = False) -> Bench:
         ctx.conn,
         ctx.book,
         ctx.previous_bar_end,
+        ctx.bar_end_at,
         instruments=[m.instrument.instrument_id for m in members],
         strategies=[r.name for r in rules],
     )

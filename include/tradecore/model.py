@@ -87,7 +87,8 @@ F_COLUMNS = 9
     EV_REPLACED,
     EV_DEPOSIT,
     EV_LEFT_UNIVERSE,
-) = range(19)
+    EV_CHARGE,
+) = range(20)
 EVENT_NAMES = (
     "split",
     "dividend",
@@ -108,6 +109,7 @@ EVENT_NAMES = (
     "working_order_replaced",
     "deposit",
     "left_universe",
+    "charge",
 )
 DECISION_EVENTS = frozenset((*range(EV_NAME_CAP, EV_DEPOSIT), EV_LEFT_UNIVERSE))
 RECEIVABLE_SLOTS = 8
@@ -208,6 +210,23 @@ class Journal(NamedTuple):
 
 
 J_EVENTS, J_FILLS, J_ENDS, J_ORDERS = range(4)
+
+# Columns of a given fill: the order's key (decided_ns -1: none of ours), instrument, signed quantity e6, price e4,
+# unsigned notional e4, fee e4, and whether it is a part of the order itself (0: a leg of its bracket)
+G_DECIDED_NS, G_LINE, G_INSTR, G_QTY, G_PRICE, G_NOTIONAL, G_FEE, G_OWN = range(8)
+G_COLUMNS = 8
+
+
+class Given(NamedTuple):
+    """What a real venue did at a bar: fills [G, 8] in their order, ends of orders [E, 3] (decided_ns, line, status),
+    interest less fees outside of fills (charges e4), and the strategy that fills of nobody's orders go to (manual).
+    The kernel writes into booked [G] which fills the book could take: it is long only."""
+
+    fills: Ints
+    ends: Ints
+    charges: int
+    manual: int
+    booked: Bools
 
 
 class Decision(NamedTuple):

@@ -22,7 +22,7 @@ from datetime import date, datetime
 import numpy as np
 import psycopg
 
-from tradecore import approval, decision, ingestion, market, provenance, reporting, submission, validating, waiting
+from tradecore import approval, decision, ingestion, market, provenance, reconciliation, reporting, submission, validating, waiting
 from tradecore.approval import question, sheets
 from tradecore.context import (
     Context,
@@ -105,8 +105,9 @@ def validate(ctx: Context) -> Result:
 
 
 def settle(ctx: Context) -> Result:
-    """Let the bar happen to the book."""
+    """Let the bar happen to the book; at a real venue, compare it with what the broker has."""
     result = settle_bar(ctx)
+    result |= reconciliation.reconcile(ctx, "settle")
     deliver_quietly(ctx)
     return result
 
@@ -178,7 +179,11 @@ def risk(ctx: Context) -> Result:
 
 
 def plan(ctx: Context) -> Result:
-    """Write the order sheet of the newest decision."""
+    """Write the order sheet of the newest decision; at a real venue, once the book is compared anew."""
+    closed = ctx.status() == "closed"
+    ctx.conn.rollback()
+    if not closed:
+        reconciliation.reconcile(ctx, "plan")
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         if ctx.status() == "closed":
             return {"already": True}

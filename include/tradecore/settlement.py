@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
 import numpy as np
 
-from tradecore import market, provenance
+from tradecore import market, observation, provenance, venue_bar
 from tradecore.backtest import step
 from tradecore.context import SETTLED, Context, require_turn
 from tradecore.model import (
@@ -33,6 +35,7 @@ from tradecore.model import (
     Instruments,
     Journal,
     Market,
+    StepParams,
 )
 from tradecore.storage import bars as stored
 from tradecore.storage import books
@@ -42,7 +45,16 @@ from tradecore.units import from_day, to_ns, usd
 
 
 def settle_bar(ctx: Context) -> dict[str, object]:
-    """Move the book over this bar, once; a bar that is settled already stays as it is."""
+    """Move the book over this bar, once; a bar that is settled already stays as it is.
+
+    At a real venue what it did is read first, and takes the place of the fill kernel. Raises Unavailable, and then
+    nothing has moved.
+    """
+    real = ctx.record.kind != "simulated"
+    settled = ctx.status() in SETTLED
+    ctx.conn.rollback()
+    if real and not settled:
+        observation.observe(ctx)
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         ctx.conn.execute(
             books.SQL["start_run"],
@@ -51,32 +63,24 @@ def settle_bar(ctx: Context) -> dict[str, object]:
         if ctx.status() in SETTLED:
             return {"settled": str(ctx.session_date), "already": True}
         require_turn(ctx)
-        before = ctx.previous_bar_end
         _expire_unsent(ctx)
-        names = [r.name for r in market.rules(ctx.settings)]
-        members = stored.read_universe(ctx.conn, ctx.record.universe)
-        axes = books.held_axes(
-            ctx.conn, ctx.book, before, instruments=[m.instrument.instrument_id for m in members], strategies=names
-        )
-        loaded = books.load(ctx.conn, ctx.book, before, axes, with_planned=True)
-        bar, instruments = load_bar(ctx, axes)
         params = step.step_params(ctx.settings.trading.risk, ctx.settings.trading.execution)
-        after, journal = step.settle(loaded.book, market.bar_row(bar, 0), instruments, params)
-        after = step.canonical_book(after)
+        moved = _at_venue(ctx, params) if real else _simulated(ctx, params)
         books.save(
             ctx.conn,
             name=ctx.book,
             bar_end=ctx.bar_end_at,
             session=ctx.session_date,
-            book=after,
-            axes=axes,
-            order_ids=loaded.order_ids,
+            book=moved.after,
+            axes=moved.axes,
+            order_ids=moved.loaded.order_ids,
         )
-        _store_journal(ctx, journal, axes, loaded)
+        moved.store()
         ctx.set_status("settled")
-        _alert_state(ctx, loaded.book, after)
-        _alert_stale(ctx, after, axes)
+        _alert_state(ctx, moved.loaded.book, moved.after)
+        _alert_stale(ctx, moved.after, moved.axes)
     ctx.conn.commit()
+    after, journal = moved.after, moved.journal
     ends = Counter(END_NAMES[int(e[3])] for e in journal.ends)
     return {
         "settled": str(ctx.session_date),
@@ -86,6 +90,60 @@ def settle_bar(ctx: Context) -> dict[str, object]:
         "equity_usd": str(usd(int(after.acct[EQUITY]))),
         "state": STATE_NAMES[int(after.acct[STATE])],
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moved:
+    """A book before and after a bar, what happened, and how that is stored."""
+
+    axes: Axes
+    loaded: LoadedBook
+    after: Book
+    journal: Journal
+    store: Callable[[], None]
+
+
+def _simulated(ctx: Context, params: StepParams) -> _Moved:
+    """Let the bar happen with the fill kernel's fills."""
+    axes = _axes(ctx)
+    loaded = books.load(ctx.conn, ctx.book, ctx.previous_bar_end, axes, with_planned=True)
+    bar, instruments = load_bar(ctx, axes)
+    after, journal = step.settle(loaded.book, market.bar_row(bar, 0), instruments, params)
+
+    def store() -> None:
+        _store_fills(ctx, journal, axes, loaded)
+        store_events(ctx, journal, axes)
+
+    return _Moved(axes=axes, loaded=loaded, after=step.canonical_book(after), journal=journal, store=store)
+
+
+def _at_venue(ctx: Context, params: StepParams) -> _Moved:
+    """Let the bar happen with what the venue did."""
+    done = venue_bar.gather(ctx)
+    axes = _axes(ctx, done.instruments, (venue_bar.MANUAL,) if done.by_hand else ())
+    loaded = books.load(
+        ctx.conn, ctx.book, ctx.previous_bar_end, axes, with_planned=False, at_venue=done.client_order_ids
+    )
+    venue_bar.book_transfers(ctx, done)
+    bar, instruments = load_bar(ctx, axes)
+    given = done.given(axes, loaded)
+    after, journal = step.settle_given(loaded.book, market.bar_row(bar, 0), given, instruments, params)
+
+    def store() -> None:
+        store_events(ctx, journal, axes)
+        venue_bar.store(ctx, done, given, journal, axes, market.bar_row(bar, 0))
+
+    return _Moved(axes=axes, loaded=loaded, after=step.canonical_book(after), journal=journal, store=store)
+
+
+def _axes(ctx: Context, instruments: Sequence[int] = (), owners: Sequence[str] = ()) -> Axes:
+    """Return the axes of the book at this bar, with further instruments and owners of shares behind."""
+    members = [m.instrument.instrument_id for m in stored.read_universe(ctx.conn, ctx.record.universe)]
+    names = [r.name for r in market.rules(ctx.settings)]
+    axes = books.held_axes(
+        ctx.conn, ctx.book, ctx.previous_bar_end, instruments=[*members, *instruments], strategies=names
+    )
+    return replace(axes, strategies=tuple(dict.fromkeys((*axes.strategies, *owners))))
 
 
 def load_bar(ctx: Context, axes: Axes) -> tuple[Market, Instruments]:
@@ -131,34 +189,38 @@ def _expire_unsent(ctx: Context) -> None:
     books.add_order_events(ctx.conn, unsent, "NOT_SENT", bar_end=ctx.bar_end_at, now=ctx.now, detail="window_passed")
 
 
-def _store_journal(ctx: Context, journal: Journal, axes: Axes, loaded: LoadedBook) -> None:
-    """Write fills, order events, book events and the breakers' state events of a settled bar."""
+def _store_fills(ctx: Context, journal: Journal, axes: Axes, loaded: LoadedBook) -> None:
+    """Write the fill kernel's fills and ends."""
     seen: Counter[str] = Counter()
+    for number, f in enumerate(journal.fills.tolist(), start=1):
+        order_id = loaded.order_ids[f[F_DECIDED_NS], f[F_LINE]]
+        seen[order_id] += 1
+        fill_id = provenance.hash_of(order_id, ctx.bar_end_at.isoformat(), seen[order_id])[:32]
+        ctx.conn.execute(
+            books.SQL["add_fill"],
+            (
+                fill_id,
+                order_id,
+                *ctx.key,
+                number,
+                axes.instruments[f[F_INSTR]],
+                f[F_QTY],
+                f[F_PRICE],
+                f[F_OPEN],
+                f[F_FEE],
+            ),
+        )
+        if f[F_REM] != 0:
+            books.add_order_events(ctx.conn, [order_id], "PARTIAL", bar_end=ctx.bar_end_at, now=ctx.now)
+    for end in journal.ends.tolist():
+        books.add_order_events(
+            ctx.conn, [loaded.order_ids[end[0], end[2]]], END_NAMES[end[3]], bar_end=ctx.bar_end_at, now=ctx.now
+        )
+
+
+def store_events(ctx: Context, journal: Journal, axes: Axes) -> None:
+    """Write what happened to the book, and the breakers' state events, of a settled bar."""
     with ctx.conn.cursor() as cur:
-        for number, f in enumerate(journal.fills.tolist(), start=1):
-            order_id = loaded.order_ids[f[F_DECIDED_NS], f[F_LINE]]
-            seen[order_id] += 1
-            fill_id = provenance.hash_of(order_id, ctx.bar_end_at.isoformat(), seen[order_id])[:32]
-            cur.execute(
-                books.SQL["add_fill"],
-                (
-                    fill_id,
-                    order_id,
-                    *ctx.key,
-                    number,
-                    axes.instruments[f[F_INSTR]],
-                    f[F_QTY],
-                    f[F_PRICE],
-                    f[F_OPEN],
-                    f[F_FEE],
-                ),
-            )
-            if f[F_REM] != 0:
-                books.add_order_events(ctx.conn, [order_id], "PARTIAL", bar_end=ctx.bar_end_at, now=ctx.now)
-        for end in journal.ends.tolist():
-            books.add_order_events(
-                ctx.conn, [loaded.order_ids[end[0], end[2]]], END_NAMES[end[3]], bar_end=ctx.bar_end_at, now=ctx.now
-            )
         for number, (kind, i, old, new, _ns) in enumerate(journal.events.tolist(), start=1):
             instrument = axes.instruments[i] if i >= 0 else None
             cur.execute(books.SQL["add_event"], (*ctx.key, number, EVENT_NAMES[kind], instrument, new, f"before {old}"))

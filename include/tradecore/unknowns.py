@@ -90,6 +90,17 @@ def absent(ctx: Context, client_order_id: str) -> bool:
     return known is not None and (known["status"], known["detail"]) == ("UNKNOWN", MISSED[1])
 
 
+def is_intent(ctx: Context, client_order_id: str) -> bool:
+    """Tell whether a client order id is one of this book's intents."""
+    return _intent(ctx, client_order_id) is not None
+
+
+def status_of(ctx: Context, client_order_id: str) -> str:
+    """Return the newest status of an order of ours, '' for no order of ours."""
+    known = _intent(ctx, client_order_id)
+    return str(known["status"]) if known else ""
+
+
 def pause_s(ctx: Context) -> float:
     """Return the seconds after which another look may say more than the one before."""
     execution = ctx.settings.trading.execution

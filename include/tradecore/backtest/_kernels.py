@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
-from tradecore.execution._kernels import fill_orders
+from tradecore.execution._kernels import end_given, fill_given, fill_orders
 from tradecore.model import (
     ACTIVE,
     CANCELED,
@@ -14,6 +14,7 @@ from tradecore.model import (
     DIVIDENDS,
     EQUITY,
     EV_CASH_IN_LIEU,
+    EV_CHARGE,
     EV_DEPOSIT,
     EV_DIVIDEND,
     EV_DIVIDEND_ASSUMED_PAID,
@@ -22,6 +23,7 @@ from tradecore.model import (
     EV_SPLIT,
     EV_STALE,
     EV_STATE,
+    FEES,
     H_DAY,
     H_DEPOSIT,
     H_FIRST,
@@ -189,8 +191,8 @@ def update_state(book, last_bar, person, params, journal, ns):
 
 
 @njit(cache=True)
-def settle_bar(book, bar, instruments, params, journal):
-    """Let one bar happen to the book: session, splits, dividends, fills, mark, state. False: no receivable slot."""
+def before_fills(book, bar, instruments, journal):
+    """Settle 1 to 3: session, deposit, splits, dividends. False: no receivable slot."""
     acct, head = book.acct, bar.head
     ns = head[H_NS]
     if head[H_FIRST] == 1:
@@ -201,11 +203,40 @@ def settle_bar(book, bar, instruments, params, journal):
         acct[PEAK] += head[H_DEPOSIT]
         log_event(journal, EV_DEPOSIT, -1, 0, head[H_DEPOSIT], ns)
     apply_splits(book, bar, instruments, journal, ns)
-    if not apply_dividends(book, bar, head[H_DAY], journal, ns):
+    return apply_dividends(book, bar, head[H_DAY], journal, ns)
+
+
+@njit(cache=True)
+def after_fills(book, bar, params, journal):
+    """Settle 5 to 7: mark, equity, state."""
+    head = bar.head
+    mark_book(book, bar, journal, head[H_NS])
+    update_state(book, head[H_LAST] == 1, head[H_PERSON], params, journal, head[H_NS])
+
+
+@njit(cache=True)
+def settle_bar(book, bar, instruments, params, journal):
+    """Let one bar happen to the book: session, splits, dividends, fills, mark, state. False: no receivable slot."""
+    if not before_fills(book, bar, instruments, journal):
         return False
-    fill_orders(book, bar, instruments, params, journal, ns)
-    mark_book(book, bar, journal, ns)
-    update_state(book, head[H_LAST] == 1, head[H_PERSON], params, journal, ns)
+    fill_orders(book, bar, instruments, params, journal, bar.head[H_NS])
+    after_fills(book, bar, params, journal)
+    return True
+
+
+@njit(cache=True)
+def settle_given(book, bar, given, instruments, params, journal):
+    """Let one bar happen to a book at a real venue: what it did takes the place of the fill kernel."""
+    ns = bar.head[H_NS]
+    if not before_fills(book, bar, instruments, journal):
+        return False
+    fill_given(book, bar, given, journal, ns)
+    end_given(book, given, journal, ns)
+    if given.charges != 0:
+        book.acct[CASH] += given.charges
+        book.acct[FEES] -= given.charges
+        log_event(journal, EV_CHARGE, -1, 0, given.charges, ns)
+    after_fills(book, bar, params, journal)
     return True
 
 

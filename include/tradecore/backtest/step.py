@@ -28,6 +28,7 @@ from tradecore.model import (
     Capital,
     Decision,
     Floats,
+    Given,
     Instruments,
     Ints,
     Journal,
@@ -150,11 +151,29 @@ def settle(book: Book, bar: Market, instruments: Instruments, params: StepParams
     after = with_room(book, params)
     journal = new_journal(after)
     if not kernels.settle_bar(after, bar, instruments, params, journal):
-        raise BookError(
-            "an instrument has more than 8 pending dividend payments",
-            next_step="check the pay dates of its corporate actions",
-        )
+        raise _too_many_receivables()
     return after, used(journal)
+
+
+def settle_given(
+    book: Book, bar: Market, given: Given, instruments: Instruments, params: StepParams
+) -> tuple[Book, Journal]:
+    """Return the book after a bar at a real venue, whose fills and ends are given, and what happened.
+
+    Writes into given.booked which fills were booked, in the journal's order. Raises BookError as `settle`.
+    """
+    after = with_room(book, params)
+    journal = new_journal(after, given.fills.shape[0])
+    if not kernels.settle_given(after, bar, given, instruments, params, journal):
+        raise _too_many_receivables()
+    return after, used(journal)
+
+
+def _too_many_receivables() -> BookError:
+    return BookError(
+        "an instrument has more than 8 pending dividend payments",
+        next_step="check the pay dates of its corporate actions",
+    )
 
 
 def decide(
@@ -253,10 +272,7 @@ def fold(
     while True:
         t, code = kernels.fold(book, market, scores, capital, volatility, decides, instruments, params, journal, t, out)
         if code == kernels.NEED_RECEIVABLE_SLOT:
-            raise BookError(
-                "an instrument has more than 8 pending dividend payments",
-                next_step="check the pay dates of its corporate actions",
-            )
+            raise _too_many_receivables()
         kept.append(used(journal))
         if code == kernels.DONE:
             break

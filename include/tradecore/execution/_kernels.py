@@ -1,4 +1,4 @@
-"""The fill kernel: market orders meet the open of a bar. Rules: docs/STEP.md, settle 4.
+"""The fill kernel: market orders meet the open of a bar, or what a venue did is booked. Rules: docs/STEP.md, settle 4.
 
 Pessimistic by construction (every fill is worsened by the slippage and rounded to the tick away from us), after the
 conventions of a next-open daily backtest; participation caps follow zipline's VolumeShareSlippage idea.
@@ -27,6 +27,14 @@ from tradecore.model import (
     F_REM,
     FEES,
     FILLED,
+    G_DECIDED_NS,
+    G_FEE,
+    G_INSTR,
+    G_LINE,
+    G_NOTIONAL,
+    G_OWN,
+    G_PRICE,
+    G_QTY,
     J_FILLS,
     N_ORDERS,
     O_AGE,
@@ -77,11 +85,8 @@ def affordable_qty(qty, price, step, cash, params):
 
 
 @njit(cache=True)
-def book_fill(book, k, fill, price, open_e4, params, journal, ns):
-    """Book a signed fill e6 of working order k at price e4: cash, fees, position, lots, allocation, journal."""
-    i = book.order[k, O_INSTR]
-    notional = mul_div_round(abs(fill), price, 1_000_000)
-    fee = fill_fee(abs(fill), notional, params)
+def book_trade(book, i, fill, notional, fee, want, ns):
+    """Book a signed fill e6 of instrument i at an unsigned notional e4: cash, fees, lots, position, allocation."""
     book.acct[FEES] += fee
     if fill > 0:
         book.acct[CASH] -= notional + fee
@@ -90,19 +95,89 @@ def book_fill(book, k, fill, price, open_e4, params, journal, ns):
         book.acct[CASH] += notional - fee
         book.acct[REALISED] += notional - take_lots(book, i, -fill)
     book.qty[i] += fill
-    allocate_fill(book.alloc, i, book.want[k], fill)
-    book.order[k, O_REM] -= fill
+    allocate_fill(book.alloc, i, want, fill)
+
+
+@njit(cache=True)
+def log_fill(journal, decided_ns, line, i, fill, price, open_e4, fee, rest, ns):
+    """Append a fill row to the journal."""
     row = journal.fills[journal.counts[J_FILLS]]
-    row[F_DECIDED_NS] = book.order[k, O_DECIDED_NS]
+    row[F_DECIDED_NS] = decided_ns
     row[F_INSTR] = i
-    row[F_LINE] = book.order[k, O_LINE]
+    row[F_LINE] = line
     row[F_QTY] = fill
     row[F_PRICE] = price
     row[F_OPEN] = open_e4
     row[F_FEE] = fee
     row[F_BAR_NS] = ns
-    row[F_REM] = book.order[k, O_REM]
+    row[F_REM] = rest
     journal.counts[J_FILLS] += 1
+
+
+@njit(cache=True)
+def book_fill(book, k, fill, price, open_e4, params, journal, ns):
+    """Book a signed fill e6 of working order k at price e4."""
+    i = book.order[k, O_INSTR]
+    notional = mul_div_round(abs(fill), price, 1_000_000)
+    fee = fill_fee(abs(fill), notional, params)
+    book_trade(book, i, fill, notional, fee, book.want[k], ns)
+    book.order[k, O_REM] -= fill
+    order = book.order[k]
+    log_fill(journal, order[O_DECIDED_NS], order[O_LINE], i, fill, price, open_e4, fee, order[O_REM], ns)
+
+
+@njit(cache=True)
+def find_order(book, decided_ns, line):
+    """Return the row of a working order, or -1."""
+    for k in range(book.acct[N_ORDERS]):
+        if book.order[k, O_DECIDED_NS] == decided_ns and book.order[k, O_LINE] == line:
+            return k
+    return -1
+
+
+@njit(cache=True)
+def want_of_nobody(alloc, i, fill, manual):
+    """Return the wants that give a fill of no order of ours to one strategy: a sell takes from it first."""
+    want = alloc[:, i].copy()
+    want[manual] = max(0, want[manual] + fill)
+    return want
+
+
+@njit(cache=True)
+def fill_given(book, bar, given, journal, ns):
+    """Book the venue's fills in their order; one that would make a position negative is left out."""
+    for g in range(given.fills.shape[0]):
+        row = given.fills[g]
+        i, fill = row[G_INSTR], row[G_QTY]
+        given.booked[g] = book.qty[i] + fill >= 0
+        if not given.booked[g]:
+            continue
+        k = find_order(book, row[G_DECIDED_NS], row[G_LINE])
+        want = book.want[k] if k >= 0 else want_of_nobody(book.alloc, i, fill, given.manual)
+        if book.mark[i] == 0:
+            book.mark[i] = row[G_PRICE]  # bought by hand, and no bar of it yet: worth what it cost
+        book_trade(book, i, fill, row[G_NOTIONAL], row[G_FEE], want, ns)
+        rest = 0
+        if k >= 0 and row[G_OWN]:
+            book.order[k, O_REM] -= fill
+            rest = book.order[k, O_REM]
+        log_fill(journal, row[G_DECIDED_NS], row[G_LINE], i, fill, row[G_PRICE], bar.open[i], row[G_FEE], rest, ns)
+
+
+@njit(cache=True)
+def end_given(book, given, journal, ns):
+    """End the working orders that the venue has ended; the others stay, one bar older."""
+    n_orders = book.acct[N_ORDERS]
+    keep = np.ones(n_orders, np.bool_)
+    for e in range(given.ends.shape[0]):
+        k = find_order(book, given.ends[e, 0], given.ends[e, 1])
+        if k >= 0:
+            keep[k] = False
+            log_end(journal, book.order[k], given.ends[e, 2], ns)
+    for k in range(n_orders):
+        if keep[k]:
+            book.order[k, O_AGE] += 1
+    remove_orders(book, keep)
 
 
 @njit(cache=True)

@@ -226,7 +226,8 @@ def order_delta(book, i, target, qty, num, den, step):
     working = 0
     for k in range(book.acct[N_ORDERS]):
         if book.order[k, O_INSTR] == i:
-            working += trunc_to(mul_div_trunc(book.order[k, O_REM], num, den), step)
+            rest = book.order[k, O_REM]
+            working += rest if num == den else trunc_to(mul_div_trunc(rest, num, den), step)
     return trunc_to(target - qty - working, step), working
 
 
@@ -270,7 +271,7 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
             log_event(journal, EV_REDUCE_ONLY, i, delta, 0, ns)
             delta = 0
         if delta < 0:
-            delta = -min(-delta, qty + min(working, 0))
+            delta = -min(-delta, max(qty + min(working, 0), 0))  # a sell by hand may leave less than works already
         if delta == 0:
             continue
         worth = mul_div_floor(abs(delta), ref, 1_000_000)

@@ -12,9 +12,12 @@ _MONEY = {
     "receivable_paid": "dividend of {} arrived",
     "cash_in_lieu": "{} in cash for a fraction of a share",
     "deposit": "deposit of {}",
+    "charge": "{} of interest less fees, booked as the broker reports it",
 }
 _QUANTITY = {
     "split": "split: {} shares now",
+    "late_fill": "fill of {} shares of an earlier session, booked now",
+    "still_working": "order of {} shares still works at the venue, though its session is over",
     "cash_short": "order cut to {} shares: cash did not allow more",
 }
 _FRACTION_RULES = {

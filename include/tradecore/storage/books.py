@@ -91,16 +91,17 @@ def get(conn: psycopg.Connection, book: str) -> BookRecord:
 
 
 def held_axes(
-    conn: psycopg.Connection, book: str, bar_end: datetime, *, instruments: Sequence[int], strategies: Sequence[str]
+    conn: psycopg.Connection, book: str, *bar_ends: datetime, instruments: Sequence[int], strategies: Sequence[str]
 ) -> Axes:
-    """Return the universe and the configured strategies, and behind them whatever else the book still holds.
+    """Return the universe and the configured strategies, and behind them whatever else the book held at these bars.
 
     Holding is a position, a dividend to come, or an order: a name may leave the universe with any of them.
     """
-    alloc = conn.execute(SQL["allocations"], (book, bar_end)).fetchall()
-    held = conn.execute(SQL["held"], {"book": book, "bar_end": bar_end}).fetchall()
-    ids = set(instruments) | {r[0] for r in held}
-    others = sorted({r[0] for r in alloc} - set(strategies))
+    ids, owners = set(instruments), set[str]()
+    for bar_end in bar_ends:
+        owners |= {r[0] for r in conn.execute(SQL["allocations"], (book, bar_end)).fetchall()}
+        ids |= {r[0] for r in conn.execute(SQL["held"], {"book": book, "bar_end": bar_end}).fetchall()}
+    others = sorted(owners - set(strategies))
     return Axes(instruments=tuple(sorted(ids)), strategies=(*strategies, *others))
 
 
@@ -185,9 +186,18 @@ def save(
     return digest
 
 
-def load(conn: psycopg.Connection, name: str, bar_end: datetime, axes: Axes, *, with_planned: bool) -> LoadedBook:
+def load(
+    conn: psycopg.Connection,
+    name: str,
+    bar_end: datetime,
+    axes: Axes,
+    *,
+    with_planned: bool,
+    at_venue: Sequence[str] | None = None,
+) -> LoadedBook:
     """Load a book as it was after a bar; with_planned adds the orders of that bar's decision that were acknowledged.
 
+    at_venue: client ids of the orders that a real venue has, in the place of those that the book carried.
     Raises BookError when there is no state of that bar.
     """
     key = (name, bar_end)
@@ -199,7 +209,10 @@ def load(conn: psycopg.Connection, name: str, bar_end: datetime, axes: Axes, *, 
             book=name,
         )
     where = {instrument: i for i, instrument in enumerate(axes.instruments)}
-    carried = conn.execute(SQL["carried"], key).fetchall()
+    if at_venue is None:
+        carried = conn.execute(SQL["carried"], key).fetchall()
+    else:
+        carried = conn.execute(SQL["working"], {"book": name, "before": bar_end, "ids": list(at_venue)}).fetchall()
     planned = conn.execute(SQL["planned"], key).fetchall() if with_planned else []
     planned = [p for p in planned if p[11] == "ACKED"]
     lots = conn.execute(SQL["lots"], key).fetchall()
@@ -259,7 +272,7 @@ def _load_orders(
         book.acct[N_ORDERS] = m + 1
         ids[to_ns(decided), line] = order_id
 
-    for order_id, instrument, qty, rest, limit, stop, age, want, decided, line, ref, remainder in carried:
+    for order_id, instrument, qty, rest, limit, stop, age, want, decided, line, ref, remainder, num, den in carried:
         put(
             order_id,
             decided,
@@ -273,6 +286,8 @@ def _load_orders(
                 O_AGE: age,
                 O_REF: ref,
                 O_REMAINDER: REMAINDERS.index(remainder),
+                O_SPLIT_NUM: num,
+                O_SPLIT_DEN: den,
             },
             [want.get(s, 0) for s in axes.strategies],
         )

@@ -82,11 +82,28 @@ ORDER BY instrument_id, pay_day
 
 -- name: carried
 SELECT w.client_order_id, w.instrument_id, w.order_qty_e6, w.remaining_e6, w.limit_price_e4, w.stop_price_e4,
-       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder
+       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder, 1, 1
 FROM book_working_orders w JOIN intents i USING (client_order_id)
 WHERE w.book = %s AND w.bar_end_at = %s
   AND NOT EXISTS (SELECT 1 FROM order_events e WHERE e.client_order_id = w.client_order_id AND e.status = 'CANCELED'
                   AND e.bar_end_at <= w.bar_end_at)
+ORDER BY i.bar_end_at, i.line_no
+
+-- name: working
+-- Orders at a real venue, in the units of the bar before: as that bar left them, or as they were planned.
+SELECT i.client_order_id, i.instrument_id, coalesce(w.order_qty_e6, i.order_qty_e6),
+       coalesce(nullif(w.remaining_e6, 0), i.order_qty_e6), coalesce(w.limit_price_e4, i.limit_price_e4),
+       coalesce(w.stop_price_e4, i.stop_price_e4), coalesce(w.age_bars, 0), coalesce(w.wants, c.wants, '{}'::jsonb),
+       i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder,
+       CASE WHEN w.book IS NULL AND i.bar_end_at = %(before)s THEN i.split_num ELSE 1 END,
+       CASE WHEN w.book IS NULL AND i.bar_end_at = %(before)s THEN i.split_den ELSE 1 END
+FROM intents i
+LEFT JOIN book_working_orders w ON w.book = i.book AND w.bar_end_at = %(before)s
+                               AND w.client_order_id = i.client_order_id
+LEFT JOIN LATERAL (SELECT jsonb_object_agg(strategy, qty_e6) AS wants FROM target_contributions t
+                   WHERE t.book = i.book AND t.bar_end_at = i.bar_end_at AND t.version = i.version
+                     AND t.instrument_id = i.instrument_id) c ON true
+WHERE i.book = %(book)s AND i.client_order_id = ANY(%(ids)s)
 ORDER BY i.bar_end_at, i.line_no
 
 -- name: planned
@@ -142,6 +159,12 @@ ORDER BY event_no DESC LIMIT 1
 INSERT INTO fills (fill_id, client_order_id, book, bar_end_at, fill_no, instrument_id, qty_e6, price_e4, open_price_e4,
                    fee_e4)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_venue_fill
+INSERT INTO fills (fill_id, client_order_id, book, bar_end_at, fill_no, instrument_id, qty_e6, price_e4, open_price_e4,
+                   fee_e4, broker_order_id, notional_e4)
+VALUES (%(id)s, %(client_id)s, %(book)s, %(bar_end)s, %(number)s, %(instrument)s, %(qty)s, %(price)s, %(open)s, %(fee)s,
+        %(order)s, %(notional)s)
 
 -- name: add_order_event
 INSERT INTO order_events (client_order_id, event_no, status, bar_end_at, happened_at, detail)

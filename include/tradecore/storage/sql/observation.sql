@@ -38,3 +38,29 @@ ORDER BY e.event_no
 -- Orders decided before this bar that may be at the venue without our knowing.
 SELECT client_order_id FROM orders WHERE book = %s AND bar_end_at < %s AND status IN ('SUBMITTING', 'UNKNOWN')
 ORDER BY bar_end_at, line_no
+
+-- name: working_at_venue
+-- Orders that worked when they were last seen.
+SELECT broker_order_id, client_order_id FROM broker_orders WHERE book = %s AND account = %s AND status IN
+    ('pending', 'open', 'partial', 'pending_cancel', 'pending_replace')
+ORDER BY broker_order_id
+
+-- name: cursor
+SELECT cursor FROM broker_cursors WHERE account = %s AND kind = %s
+
+-- name: set_cursor
+INSERT INTO broker_cursors (account, kind, cursor, changed_at) VALUES (%(account)s, %(kind)s, %(cursor)s, %(now)s)
+ON CONFLICT (account, kind) DO UPDATE SET cursor = excluded.cursor, changed_at = excluded.changed_at
+WHERE broker_cursors.cursor <> excluded.cursor
+
+-- name: add_fill
+INSERT INTO broker_fills (account, fill_id, broker_order_id, book, symbol, qty, price, fee, filled_at, seen_at,
+                          booked_bar_end_at)
+VALUES (%(account)s, %(id)s, %(order)s, %(book)s, %(symbol)s, %(qty)s, %(price)s, %(fee)s, %(at)s, %(now)s, %(booked)s)
+ON CONFLICT DO NOTHING
+
+-- name: add_activity
+INSERT INTO broker_activities (account, activity_id, book, kind, symbol, qty, amount, effective_on, note, seen_at,
+                               booked_bar_end_at)
+VALUES (%(account)s, %(id)s, %(book)s, %(kind)s, %(symbol)s, %(qty)s, %(amount)s, %(on)s, %(note)s, %(now)s, %(booked)s)
+ON CONFLICT DO NOTHING

@@ -50,11 +50,13 @@ LEFT JOIN (SELECT instrument_id, sum(cost_e4) AS cost_e4 FROM book_lots
 WHERE p.book = %(book)s AND p.bar_end_at = %(bar_end)s
 
 -- name: fills
-SELECT f.instrument_id, f.qty_e6, f.price_e4, f.open_price_e4, f.fee_e4, i.ref_price_e4, i.split_num, i.split_den,
-       d.session_date AS decided_on
+-- A fill of an order placed by hand, or of a bracket's leg, was decided by nobody here: its own price and session.
+SELECT f.instrument_id, f.qty_e6, f.price_e4, f.open_price_e4, f.fee_e4,
+       coalesce(i.ref_price_e4, f.price_e4) AS ref_price_e4, coalesce(i.split_num, 1) AS split_num,
+       coalesce(i.split_den, 1) AS split_den, d.session_date AS decided_on
 FROM fills f
-JOIN intents i USING (client_order_id)
-JOIN book_states d ON d.book = i.book AND d.bar_end_at = i.bar_end_at
+LEFT JOIN intents i USING (client_order_id)
+JOIN book_states d ON d.book = f.book AND d.bar_end_at = coalesce(i.bar_end_at, f.bar_end_at)
 WHERE f.book = %(book)s AND f.bar_end_at = %(bar_end)s
 ORDER BY f.fill_no
 
