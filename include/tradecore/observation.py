@@ -27,29 +27,42 @@ def observe(ctx: Context) -> Result:
     were new; `missing`, the client ids of orders that worked and that the venue does not know any more; `unsure`, those
     that it could not be asked about. Raises Unavailable; what was read before that is kept.
     """
-    fills, activities = observe_fills(ctx), observe_activities(ctx)
+    fills, activities = _observe_fills(ctx), _observe_activities(ctx)
     orders, missing = _observe_orders(ctx)
     unsure = _end_doubts(ctx)
     return {"fills": fills, "activities": activities, "orders": orders, "missing": missing, "unsure": unsure}
 
 
-def observe_fills(ctx: Context, *, booked: datetime | None = None) -> int:
-    """Keep new executions; return how many. `booked`: they are in the book already, as at its opening."""
+def _observe_fills(ctx: Context) -> int:
     found, cursor = desk_of(ctx).broker.fills_since(_cursor(ctx, "fills"))
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        new = sum(_add_fill(ctx, fill, booked) for fill in found)
-        _set_cursor(ctx, "fills", cursor)
+        new = keep_fills(ctx, found, cursor)
     ctx.conn.commit()
     return new
 
 
-def observe_activities(ctx: Context, *, booked: datetime | None = None) -> int:
-    """Keep new activities; return how many."""
+def _observe_activities(ctx: Context) -> int:
     found, cursor = desk_of(ctx).broker.activities_since(_cursor(ctx, "activities"))
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        new = sum(_add_activity(ctx, activity, booked) for activity in found)
-        _set_cursor(ctx, "activities", cursor)
+        new = keep_activities(ctx, found, cursor)
     ctx.conn.commit()
+    return new
+
+
+def keep_fills(ctx: Context, found: Iterable[BrokerFill], cursor: str, *, booked: datetime | None = None) -> int:
+    """Keep new executions and the cursor, in the caller's transaction; return how many were new.
+
+    booked: they are in the book already, as at its opening.
+    """
+    new = sum(_add_fill(ctx, fill, booked) for fill in found)
+    _set_cursor(ctx, "fills", cursor)
+    return new
+
+
+def keep_activities(ctx: Context, found: Iterable[Activity], cursor: str, *, booked: datetime | None = None) -> int:
+    """Keep new activities and the cursor, in the caller's transaction; return how many were new."""
+    new = sum(_add_activity(ctx, activity, booked) for activity in found)
+    _set_cursor(ctx, "activities", cursor)
     return new
 
 

@@ -22,7 +22,21 @@ from datetime import date, datetime
 import numpy as np
 import psycopg
 
-from tradecore import approval, decision, ingestion, market, provenance, reconciliation, reporting, submission, validating, waiting
+from tradecore import (
+    approval,
+    decision,
+    ingestion,
+    market,
+    opening,
+    provenance,
+    reconciliation,
+    reporting,
+    submission,
+    validating,
+    venue,
+    waiting,
+)
+from tradecore import context as context_of
 from tradecore.approval import question, sheets
 from tradecore.context import (
     Context,
@@ -33,16 +47,17 @@ from tradecore.context import (
     deliver_quietly,
     held_instruments,
     last_available_session,
-    open_book,
     require_turn,
     turn,
 )
 from tradecore.errors import StrategyError, TradecoreError
+from tradecore.execution.broker import Desk
 from tradecore.interventions import at_venue
 from tradecore.model import STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
 from tradecore.storage import books
+from tradecore.storage.books import BookRecord
 from tradecore.storage.connection import book_lock
 
 Result = dict[str, object]
@@ -345,6 +360,26 @@ def change_state(
         )
     conn.commit()
     return {"book": book, "state": state, "effective": str(effective), "actor": actor, "reason": reason}
+
+
+def open_book(
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    book: str,
+    before: date,
+    now: datetime,
+    desk: Callable[[BookRecord], Desk] | None = None,
+) -> BookRecord:
+    """Open a book at the session before `before`: the configured one at its venue, with what the account holds;
+    any other with the configured cash. One that is open stays as it is. desk opens the venue, if not as configured."""
+    if book != settings.trading.book.name or settings.trading.book.broker == "simulated":
+        return context_of.open_book(settings, conn, book=book, before=before, now=now)
+
+    def configured(record: BookRecord) -> Desk:
+        return venue.open_desk(settings, conn, record, lambda: now, lambda seconds: None)
+
+    return opening.open_real_book(settings, conn, book=book, before=before, now=now, desk=desk or configured)
 
 
 def load_history(

@@ -76,15 +76,9 @@ class RealBook:
         earlier = SESSIONS.previous_close(SESSIONS.on(before).open_at)
         self.hands.now = earlier.close_at + timedelta(hours=1)
         pipeline.load_history(self.settings, self.conn, first=HISTORY, last=earlier.label, now=self.hands.now)
-        pipeline.open_book(self.settings, self.conn, book=BOOK, before=before, now=self.hands.now)
-        kind = self.settings.trading.book.broker
-        self.conn.execute("UPDATE books SET kind = %s", (kind,))
-        self.conn.execute(
-            "INSERT INTO broker_accounts VALUES (%s, 'PA0STANDIN00', false, 'test', 'opened', %s)"
-            " ON CONFLICT DO NOTHING",
-            (ACCOUNT, self.hands.now),
+        pipeline.open_book(
+            self.settings, self.conn, book=BOOK, before=before, now=self.hands.now, desk=lambda record: self.desk
         )
-        self.conn.commit()
 
     def context(self, day: date) -> pipeline.Context:
         return pipeline.context(
@@ -102,11 +96,6 @@ class RealBook:
             self.stage(name, day)
         assert pipeline.turn(self.context(day))
         self.stage("settle", day)
-        self.conn.execute(
-            "INSERT INTO reconciliations VALUES (%s, %s, 'settle', 1, true, true, '', %s)",
-            (BOOK, SESSIONS.on(day).close_at, self.hands.now),
-        )
-        self.conn.commit()
         for name in pipeline.strategies(self.context(day)):
             pipeline.signal(self.context(day), name)
         self.stage("risk", day)

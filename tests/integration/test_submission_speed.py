@@ -134,9 +134,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(
-    request: pytest.FixtureRequest, tmp_path: Path, database_url: str, conn: psycopg.Connection
-) -> Iterator[Desk]:
+def desk(request: pytest.FixtureRequest, tmp_path: Path, database_url: str, conn: psycopg.Connection) -> Iterator[Desk]:
     market(tmp_path / "prices", request.param)
     options = ["--prices", str(tmp_path / "prices"), "--start", "2005-02-01T12:00Z", "--cash", "1000000"]
     with running(*options, "--latency-ms", str(LATENCY_MS), "--partial-fills", "0") as standin:

@@ -64,3 +64,14 @@ INSERT INTO broker_activities (account, activity_id, book, kind, symbol, qty, am
                                booked_bar_end_at)
 VALUES (%(account)s, %(id)s, %(book)s, %(kind)s, %(symbol)s, %(qty)s, %(amount)s, %(on)s, %(note)s, %(now)s, %(booked)s)
 ON CONFLICT DO NOTHING
+
+-- name: account_number
+SELECT account_number FROM broker_accounts WHERE account = %s
+
+-- name: add_account
+INSERT INTO broker_accounts (account, account_number, live_enabled, changed_by, reason, changed_at)
+VALUES (%s, %s, false, %s, %s, %s)
+
+-- name: last_close
+SELECT close_e4 FROM bars WHERE instrument_id = %s AND timeframe = %s AND source = %s AND bar_end_at <= %s
+ORDER BY bar_end_at DESC LIMIT 1
