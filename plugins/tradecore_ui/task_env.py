@@ -217,6 +217,8 @@ def open_book() -> None:
                 book=book,
             )
         before = date.fromisoformat(given) if given else session_date
+        if book == settings.trading.book.name and settings.trading.book.broker != "simulated":
+            settings = _with_keys(settings)
         pipeline.open_book(settings, conn, book=book, before=before, now=now)
 
 

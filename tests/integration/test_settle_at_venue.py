@@ -16,7 +16,7 @@ from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
 from alpaca_standin.state import State
 from conftest import new_database
 from table_checksums import table_checksums
-from tradecore import observation, pipeline, reconciliation, unknowns
+from tradecore import observation, pipeline, reconciliation, tax_lots, unknowns
 from tradecore.errors import BookError
 from tradecore.execution.alpaca import AlpacaBroker
 from tradecore.storage import migrate
@@ -24,6 +24,8 @@ from tradecore.storage.connection import connect
 
 pytestmark = pytest.mark.db
 DAY, NEXT, THIRD, FOURTH = date(2005, 2, 2), date(2005, 2, 3), date(2005, 2, 4), date(2005, 2, 7)
+BY_HAND = {"symbol": "MSFT", "qty": "5", "side": "sell", "type": "market", "time_in_force": "day"}
+LIMIT = {**BY_HAND, "side": "buy", "type": "limit", "limit_price": "1", "time_in_force": "gtc"}
 LOOKS = ("reconciliations", "broker_cursors")
 
 
@@ -303,7 +305,7 @@ def test_a_venue_that_does_not_answer_proves_nothing(book: RealBook):
 def test_settle_ends_an_order_that_never_got_there_as_not_sent(book: RealBook):
     order_id = any_order(book)
     gone = book.venue.state.by_client_id.pop(order_id)
-    del book.venue.state.orders[gone]
+    book.venue.state.close(book.venue.state.orders.pop(gone))
     book.conn.execute("DELETE FROM broker_orders WHERE client_order_id = %s", (order_id,))
     submitting(book, order_id)
     assert settle(book, NEXT)["clean"] is True
@@ -393,3 +395,133 @@ def test_fees_interest_and_transfers_are_booked_as_the_broker_reports_them(book:
     previous = "SELECT prev_session_equity_e4 FROM book_states ORDER BY bar_end_at DESC LIMIT 1"
     equity = "SELECT equity_e4 FROM book_states WHERE bar_end_at = %s"
     assert rows(book, previous)[0][0] == rows(book, equity, SESSIONS.on(NEXT).close_at)[0][0] + 700 * 10**4
+
+
+def test_a_dividend_that_a_paper_account_does_not_pay_is_explained(book: RealBook):
+    settle(book, NEXT)
+    close(book, NEXT)
+    symbol, qty = next(iter(held(book).items()))
+    book.conn.execute(
+        "INSERT INTO corporate_actions SELECT instrument_id, %s, 'dividend', 'csv', %s, false, 1, 1, 250000, NULL"
+        " FROM instrument_symbols WHERE symbol = %s",
+        (THIRD, book.hands.now, symbol),
+    )
+    book.conn.commit()
+    assert settle(book, THIRD)["clean"] is True
+    found = rows(book, "SELECT subject, amount FROM explained_differences WHERE kind = 'dividend'")
+    assert found == [(symbol, -qty / 4)]
+    close(book, THIRD)
+    book.venue.add_activity("DIV", symbol=symbol, net_amount=str(qty / 4))
+    assert settle(book, FOURTH)["clean"] is True, "paid after all: explained, too"
+    assert sum(r[0] for r in rows(book, "SELECT amount FROM explained_differences WHERE kind LIKE 'dividend%%'")) == 0
+
+
+def test_a_split_ahead_at_the_venue_is_explained_and_one_that_is_late_is_a_break(book: RealBook):
+    settle(book, NEXT)
+    symbol = next(iter(held(book)))
+    book.conn.execute(
+        "INSERT INTO corporate_actions SELECT instrument_id, %s, 'split', 'csv', %s, false, 2, 1, 0, NULL"
+        " FROM instrument_symbols WHERE symbol = %s",
+        (THIRD, book.hands.now, symbol),
+    )
+    book.conn.commit()
+    before = copy.deepcopy(book.venue.state)
+    book.venue.split(symbol, 2, 1)
+    assert reconciliation.reconcile(book.context(NEXT), "plan")["clean"] is True
+    close(book, NEXT)
+    book.venue.take(before)
+    assert settle(book, THIRD)["clean"] is False
+    assert ["split in flight" in b.cause for b in breaks(book)] == [True]
+    book.venue.split(symbol, 2, 1)
+    assert reconciliation.reconcile(book.context(THIRD), "plan")["clean"] is True
+
+
+def test_the_lots_that_are_left_are_the_books_and_what_was_sold_has_its_cost(book: RealBook):
+    settle(book, NEXT)
+    close(book, NEXT)
+    symbol, qty = next(iter(held(book).items()))
+    book.to(THIRD, 10, 0)
+    for part, side in ((3, "buy"), (qty - 1, "sell"), (2, "sell")):
+        order = {"symbol": symbol, "qty": str(part), "side": side, "type": "market", "time_in_force": "day"}
+        book.venue.place_by_hand(order)
+        book.hands.sleep(60)
+    settle(book, THIRD)
+    assert tax_lots.replayed(book.conn, BOOK) == tax_lots.open_lots(book.conn, BOOK)
+    closed = tax_lots.closed_lots(book.conn, BOOK)
+    assert [lot.qty for lot in closed] == [qty - 1, 1, 1], "the oldest first; the last sale takes from two lots"
+    realised = rows(book, "SELECT realised_e4 FROM book_states ORDER BY bar_end_at DESC LIMIT 1")[0][0]
+    assert sum(lot.gain_usd for lot in closed) == Decimal(realised) / 10**4
+
+
+# --------------------------------------------------------------------------------------------- brackets, opening
+
+
+def test_a_brackets_leg_sells_what_its_parent_bought(database_url: str, tmp_path: Path):
+    with connect(database_url) as conn:
+        made = RealBook(tmp_path, database_url, conn, execution={"stop_loss_frac": 0.0005, "order_style": "market"})
+        made.open(DAY)
+        made.decide(DAY)
+        made.to(NEXT, 9, 40)
+        assert made.stage("submit", DAY)["sent"]
+        done = settle(made, NEXT)
+        legs = rows(made, "SELECT qty_e6 FROM fills WHERE client_order_id IS NULL")
+        assert legs, "not exercised: no stop was triggered"
+        assert all(qty < 0 for (qty,) in legs)
+        assert positions(made, NEXT) == held(made)
+        assert done["clean"] is True
+        assert rows(made, "SELECT 1 FROM broker_orders WHERE adopted") == []
+        assert rows(made, "SELECT 1 FROM book_allocations WHERE strategy = 'manual'") == []
+        close(made, NEXT)
+        assert settle(made, THIRD)["clean"] is True
+        assert positions(made, THIRD) == held(made)
+
+
+@pytest.fixture
+def account(database_url: str, tmp_path: Path) -> Iterator[RealBook]:
+    """An account with a history, and no book yet."""
+    with connect(database_url) as conn:
+        made = RealBook(tmp_path, database_url, conn)
+        made.to(date(2005, 1, 31), 11, 0)
+        made.venue.place_by_hand(
+            {"symbol": "IBM", "qty": "10", "side": "buy", "type": "market", "time_in_force": "day"}
+        )
+        yield made
+
+
+def test_a_book_opens_with_what_the_account_holds(account: RealBook):
+    account.open(DAY)
+    opened = SESSIONS.previous_close(SESSIONS.on(DAY).open_at).label
+    assert positions(account, opened) == {"IBM": Decimal(10)}
+    assert abs(cash(account, opened) - account.venue.state.cash) < Decimal("0.01")
+    cost = rows(account, "SELECT cost_e4 FROM book_lots")
+    assert Decimal(cost[0][0]) / 10**4 == round(10 * account.venue.state.holdings["IBM"].avg_price, 4)
+    assert rows(account, "SELECT account_number, live_enabled FROM broker_accounts") == [("PA0STANDIN00", False)]
+    assert settle(account, DAY)["clean"] is True
+    assert positions(account, DAY) == {"IBM": Decimal(10)}, "what was before the opening is not booked again"
+    assert rows(account, "SELECT 1 FROM alerts WHERE kind = 'adopted'") == []
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (
+            {**BY_HAND, "side": "buy", "type": "limit", "limit_price": "1", "time_in_force": "gtc"},
+            "working orders in MSFT",
+        ),
+        (BY_HAND, "is short MSFT"),
+    ],
+    ids=["working order", "short"],
+)
+def test_an_account_that_the_book_could_not_keep_is_refused(account: RealBook, order: dict[str, Any], said: str):
+    account.to(date(2005, 2, 1), 11, 0)
+    account.venue.place_by_hand(order)
+    with pytest.raises(BookError, match=said):
+        account.open(DAY)
+    assert rows(account, "SELECT 1 FROM books") == []
+
+
+def test_a_holding_outside_the_universe_is_refused_by_name(account: RealBook):
+    holding = account.venue.state.holdings["IBM"]
+    account.venue.state.holdings["ZZZZ"] = copy.deepcopy(holding)
+    with pytest.raises(BookError, match="ZZZZ, which universe"):
+        account.open(DAY)

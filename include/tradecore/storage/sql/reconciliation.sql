@@ -7,7 +7,7 @@ WHERE p.book = %s AND p.bar_end_at = %s AND p.qty_e6 <> 0
 
 -- name: unbooked_fills
 SELECT fill_id, symbol, qty, price, fee, filled_at FROM broker_fills
-WHERE book = %s AND account = %s AND booked_bar_end_at IS NULL ORDER BY filled_at, fill_id
+WHERE book = %s AND account = %s AND booked_bar_end_at IS NULL ORDER BY filled_at, sign(qty) DESC, fill_id
 
 -- name: unbooked_cash
 -- What the broker has booked and a later settle will: dividends of a live account are the ledger's by the feed.

@@ -10,7 +10,7 @@ LEFT JOIN broker_orders b ON b.account = o.account AND b.broker_order_id = o.par
 LEFT JOIN intents i ON i.client_order_id = o.client_order_id AND i.book = f.book
 LEFT JOIN intents p ON p.client_order_id = b.client_order_id AND p.book = f.book
 WHERE f.book = %(book)s AND f.account = %(account)s AND f.booked_bar_end_at IS NULL AND f.filled_at <= %(bar_end)s
-ORDER BY f.filled_at, f.fill_id
+ORDER BY f.filled_at, sign(f.qty) DESC, f.fill_id
 
 -- name: instrument_of
 -- Whose symbol it is on a session.
