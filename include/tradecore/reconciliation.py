@@ -108,10 +108,13 @@ def open_breaks(conn: psycopg.Connection, book: str) -> list[Break]:
 
 
 def own_break(conn: psycopg.Connection, break_id: int, owner: str) -> None:
-    """Name who looks after an open break; in a transaction of its own."""
+    """Name who looks after an open break; in a transaction of its own. Raises BookError for one that is not open."""
+    conn.rollback()
     with conn.transaction():
-        conn.execute(SQL["own_break"], (owner, break_id))
+        known = conn.execute(SQL["own_break"], (owner, break_id)).rowcount
     conn.commit()
+    if not known:
+        raise BookError(f"break {break_id} is not open.", next_step="list them: python -m tradecore breaks")
 
 
 def accept_break(conn: psycopg.Connection, break_id: int, by: str, reason: str, *, now: datetime) -> None:
@@ -369,7 +372,7 @@ def _tell(ctx: Context, break_id: int, d: Difference) -> None:
         title=f"Break: {d.kind} {d.subject}",
         body=f"ledger {d.ledger.normalize():f}, broker {d.broker.normalize():f}; likely: {d.cause}. "
         "While it is open, nothing is sent.",
-        next_step=f"it resolves itself when both agree; or: python -m tradecore breaks accept {break_id} --reason ...",
+        next_step=f"it resolves itself when both agree; or: python -m tradecore accept-break {break_id} --reason ...",
     )
 
 

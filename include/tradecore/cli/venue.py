@@ -68,6 +68,37 @@ def breaks(book: Book = "", as_json: Json = False) -> None:
     show(rows, as_json, execution_views.breaks_text(rows))
 
 
+@app.command("accept-break")
+def accept_break(
+    break_id: Annotated[int, typer.Argument(help="Its number: python -m tradecore breaks")],
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Accept a break by your name: it becomes an explained difference, and stops nothing any more.
+
+    Example: python -m tradecore accept-break 7 --reason "a fee of last year"
+    """
+    from tradecore import reconciliation
+
+    with connection(load_settings()) as conn:
+        reconciliation.accept_break(conn, break_id, f"cli:{getpass.getuser()}", reason, now=now())
+    show({"break": break_id, "now": "accepted"}, as_json)
+
+
+@app.command("own-break")
+def own_break(
+    break_id: Annotated[int, typer.Argument(help="Its number: python -m tradecore breaks")],
+    owner: Annotated[str, typer.Argument(help="Who looks after it.")],
+    as_json: Json = False,
+) -> None:
+    """Say who looks after a break. Example: python -m tradecore own-break 7 ann"""
+    from tradecore import reconciliation
+
+    with connection(load_settings()) as conn:
+        reconciliation.own_break(conn, break_id, owner)
+    show({"break": break_id, "owner": owner}, as_json)
+
+
 @live.command("enable")
 def live_enable(
     account_number: Annotated[str, typer.Option("--account-number", help="The number on the broker's dashboard.")],
