@@ -12,7 +12,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -179,11 +179,13 @@ def wait_until(done: Callable[[], bool], timeout_s: float, what: str) -> float:
     return time.monotonic() - started
 
 
-def write_profile(root: Path) -> Path:
+def write_profile(root: Path, changes: Mapping[str, Mapping[str, object]]) -> Path:
     """Write a profile beside the sample's: the same book over a calendar and a feed folder of its own."""
     profile = yaml.safe_load((root / "include" / "config" / "trading.yaml").read_text())
     profile["book"] |= {"name": BOOK, "account": BOOK, "calendar": str(root / "sessions.csv"), "run_delay_minutes": 0}
     profile["data"] |= {"options": {"folder": str(root / "feed")}, "publication_lag_minutes": 0, "last_session": None}
+    for section, values in changes.items():
+        profile[section] |= values
     shutil.copytree(root / "include" / "sample_data", root / "feed")
     path = root / "running.yaml"
     path.write_text(yaml.safe_dump(profile))
@@ -221,15 +223,18 @@ def alert_receivers() -> Iterator[tuple[Mailbox, HttpStandin, dict[str, str]]]:
 
 
 @contextmanager
-def running_stack(folder: Path) -> Iterator[LiveStack]:
-    """Give a stack that runs, its history loaded, its book open before the sample's last session, replay_day on."""
+def running_stack(folder: Path, **changes: Mapping[str, object]) -> Iterator[LiveStack]:
+    """Give a stack that runs, its history loaded, its book open before the sample's last session, replay_day on.
+
+    changes: keys by section of trading.yaml.
+    """
     with alert_receivers() as (mailbox, slack, alerts):
         settings = alerts | {
             "TRADECORE_CONFIG": str(folder.resolve() / "running.yaml"),
             "AIRFLOW_PORT": str(free_port()),
         }
         with prepared_project(folder, **settings) as prepared:
-            write_profile(prepared.root)
+            write_profile(prepared.root, changes)
             live = LiveStack(
                 stack=prepared, table=prepared.root / "sessions.csv", feed=prepared.root / "feed",
                 mailbox=mailbox, slack=slack,
