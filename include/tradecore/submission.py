@@ -192,14 +192,13 @@ class _Sending:
 
     def _make_way(self, scene: Scene, order: Order) -> Scene:
         """Cancel orders of ours that oppose this one, or hold its shares, and wait a little for their end."""
+        near = [o for o in scene.at_venue if o.symbol == order.symbol and not o.ended]
         against = [
             o
-            for o in scene.at_venue
-            if o.symbol == order.symbol and not o.ended and ((o.qty > 0) != (order.qty > 0) or o.parent_id is not None)
+            for o in unknowns.ours(self.ctx, near)
+            if (o.qty > 0) != (order.qty > 0) or not unknowns.is_intent(self.ctx, o.client_order_id)  # a leg
         ]
-        if against:
-            against = unknowns.ours(self.ctx, against)
-            self.ctx.conn.rollback()
+        self.ctx.conn.rollback()
         if not against:
             return scene
         try:

@@ -119,17 +119,21 @@ def resolve_unknown(ctx: Context, client_order_id: str, looks: int = 3) -> Outco
 
 
 def ours(ctx: Context, orders: Iterable[BrokerOrder]) -> list[BrokerOrder]:
-    """Return those of the venue's orders that are this book's own, or legs of its brackets."""
+    """Return those of the venue's orders that are this book's own, or legs of its brackets.
+
+    A leg is known by its parent, or by what was kept of it: in a list of open orders a venue does not say whose it is.
+    """
     given = list(orders)
-    own = {o.broker_order_id for o in given if _intent(ctx, o.client_order_id) is not None}
-    return [o for o in given if o.broker_order_id in own or (o.parent_id is not None and _own_parent(ctx, o, own))]
+    own = {o.broker_order_id for o in given if is_intent(ctx, o.client_order_id)}
+    return [o for o in given if o.broker_order_id in own or o.parent_id in own or _kept_as_ours(ctx, o)]
 
 
-def _own_parent(ctx: Context, leg: BrokerOrder, own: set[str]) -> bool:
-    if leg.parent_id in own:
-        return True
-    row = ctx.conn.execute(SQL["seen"], (ctx.record.account, leg.parent_id)).fetchone()
-    return row is not None and not row[0]
+def _kept_as_ours(ctx: Context, order: BrokerOrder) -> bool:
+    for broker_order_id in (order.broker_order_id, order.parent_id):
+        row = ctx.conn.execute(SQL["seen"], (ctx.record.account, broker_order_id)).fetchone()
+        if row is not None and not row[0]:
+            return True
+    return False
 
 
 def know(ctx: Context, found: BrokerOrder, *, adopted: bool) -> None:
