@@ -10,8 +10,9 @@ endif
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SECONDS ?= 0
+SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test mutants metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test mutants simulate simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +39,18 @@ metrics-peers: venv-dev ## empyrical and quantstats, in an environment of their 
 	@.venv/bin/python -m venv .local/peers && .local/peers/bin/python -m pip install --quiet -r tests/golden/metrics-peers.in
 	@.local/peers/bin/python tests/golden/make_metrics_peers.py --check
 	@$(RUN) --no-database python -m pytest -q tests/unit/reports/test_metrics_peers.py
+
+simulate: venv-dev ## execution under every cell of the fault matrix and SEEDS=1000 random seeds; writes a report page
+	@PYTHONPATH=tests $(RUN) --no-database python -m simulation --seeds $(SEEDS)
+
+simulate-one: venv-dev ## one run of it again, with its trace: SEED=n, or PLAN='...' as a failure prints it
+	@PYTHONPATH=tests $(RUN) --no-database python -m simulation $(if $(PLAN),--plan '$(PLAN)',--seed $(SEED))
+
+simulate-mutants: venv-dev ## plant a bug in execution at a time: the simulation must find each within 300 seeds
+	@PYTHONPATH=tests $(RUN) --no-database python -m simulation.mutants
+
+soak: venv-dev ## 10,000 random seeds
+	@PYTHONPATH=tests $(RUN) --no-database python -m simulation --no-cells --seeds 10000
 
 browser-test: venv-dev ## Airflow's own pages in a real Chromium (Debian: apt install chromium), on a stack of its own
 	@$(RUN) --no-database python -m pytest -m browser tests/browser $(PYTEST_ARGS)
