@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             return one(Plan.of_json(chosen.plan))
         return many(range(chosen.first, chosen.first + chosen.seeds), not chosen.no_cells, chosen.processes)
     finally:
-        world.stop_cluster()
+        world.stop_if_idle()
 
 
 def one(plan: Plan) -> int:

@@ -270,7 +270,7 @@ def hunt(job: tuple[int, int]) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Hunt each bug; 0 if all were found."""
-    from simulation import report
+    from simulation import report, world
 
     parser = argparse.ArgumentParser(prog="python -m simulation.mutants", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", type=int, help="one of them, by number")
@@ -284,6 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
         for row in pool.map(hunt, [(n, chosen.seeds) for n in numbers]):
             rows.append(row)
             print(f"  {row['name']:<48} {row['found_by'] or 'NOT FOUND':<10} {row['violation'][:110]}", flush=True)
+    world.stop_if_idle()
     if chosen.only is None:
         report.MUTANTS.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     found = sum(bool(row["found_by"]) for row in rows)

@@ -168,9 +168,11 @@ def cluster() -> str:
     return url
 
 
-def stop_cluster() -> None:
-    """Stop it; it is kept for the next time."""
-    embedded.stop(ROOT)
+def stop_if_idle() -> None:
+    """Stop the server unless another process simulates on it; it is kept for the next time."""
+    with _locked():
+        if embedded.status(ROOT) is not None and not _sweep(embedded.describe(ROOT)):
+            embedded.stop(ROOT)
 
 
 def ground(worker: int = 0) -> Ground:
