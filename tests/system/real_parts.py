@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -110,13 +109,13 @@ class Database:
         self.start()
 
     def _limit(self, size: int | None) -> None:
-        """Limit the size of files that the server's processes may write; None: as far as they may."""
+        """Limit the size of files that the server's processes may write, as their user; None: no limit."""
+        by = pg.server(self.data.parent)
         for pid in [p for p in pg.all_pids() if pg.serves(p, self.data)]:
-            try:
-                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
-            except ProcessLookupError:
-                continue  # a session that has just ended
+            soft = "unlimited" if size is None else size
+            command = ["prlimit", f"--fsize={soft}:", "--pid", str(pid)]
+            done = subprocess.run(command, user=by.uid, group=by.gid, capture_output=True, text=True, check=False)
+            assert done.returncode == 0 or "No such process" in done.stderr, done.stderr
 
     def start(self) -> None:
         """Start it again unless it runs; it keeps its port."""
@@ -205,7 +204,9 @@ class Series:
         config = yaml.safe_load((REPO / "include/config/trading.yaml").read_text())
         config["book"].update(name=BOOK, account=ACCOUNT, broker="alpaca-paper")
         config["data"]["options"] = {"folder": str(REPO / "include/sample_data")}
+        config["strategies"]["ma_crossover"]["capital_share"] = 0.5
         config["strategies"]["ma_crossover"]["params"]["confidence_threshold"] = 0.0
+        config["strategies"]["buy_and_hold"] = {"capital_share": 0.5}  # set right again every session
         config["risk"].update(rebalance_band_frac=0.0001, min_order_notional_usd=10, max_position_size=0.2)
         config["execution"].update(self.random.choice(STYLES), checks={"max_order_frac": 0.25})
         path = folder / "trading.yaml"
@@ -386,7 +387,8 @@ def both_sides(series: Series) -> Sides:
         last = conn.execute("SELECT max(bar_end_at) FROM book_states WHERE book = %s", (BOOK,)).fetchone()
         positions = conn.execute(
             "SELECT s.symbol, p.qty_e6 / 1000000.0 FROM book_positions p"
-            " JOIN instrument_symbols s USING (instrument_id) WHERE p.book = %s AND p.bar_end_at = %s AND p.qty_e6 <> 0",
+            " JOIN instrument_symbols s USING (instrument_id)"
+            " WHERE p.book = %s AND p.bar_end_at = %s AND p.qty_e6 <> 0",
             (BOOK, last[0]),
         ).fetchall()
         cash = conn.execute(
