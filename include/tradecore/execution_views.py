@@ -39,6 +39,8 @@ def venue(found: Settings, conn: psycopg.Connection, name: str) -> dict[str, Any
         "alpaca-paper": f"paper: orders go to Alpaca's paper account{number}",
         "alpaca-live": f"LIVE: real money, account{number}",
     }[kind]
+    if kind != "simulated" and found.alpaca is not None and found.alpaca.base_url:
+        text += f", at {found.alpaca.base_url} in the place of Alpaca's own address"
     if missing:
         what = "live" if kind == "alpaca-live" else "paper"
         text = f"{what}, but it stays simulated: no order leaves. Missing: {'; '.join(missing)}"

@@ -179,6 +179,7 @@ def status(found: Settings, conn: psycopg.Connection, name: str, now: datetime) 
         "last_status": last[2],
         "last_outcome": last[3],
         "due_session": due,
+        "next_session": book_calendar(found).next_session(last[1]) if last[2] == "closed" else last[1],
         "late": late,
         "waiting": held.what if held else "",
         "venue": execution_views.venue(found, conn, name)["text"],
@@ -207,7 +208,7 @@ def status_text(r: dict[str, Any]) -> str:
     if r["late"]:
         lines.append(
             f"  LATE: session {r['due_session']} is due. next: start the stack (`make up`) or "
-            f"`python -m tradecore run-session`"
+            f"`python -m tradecore run-session {r['next_session']}`"
         )
     lines.append(f"  venue: {r['venue']}")
     if r["waiting"]:

@@ -272,13 +272,18 @@ class Series:
 
     # -- a session as Airflow runs it
 
-    def run(self, day: date, *, calm: bool = False) -> None:
-        """Run every stage of a session, each until it succeeds; submit again while it waits for something."""
+    def run(self, day: date, *, calm: bool = False, decide: bool = True) -> None:
+        """Run every stage of a session, each until it succeeds; submit again while it waits for something.
+
+        Without decide it ends with settle: what is sent then would be in no settled bar.
+        """
         self._plan_faults(calm=calm)
         self.to(SESSIONS.on(day).close_at + timedelta(minutes=30))
         self.task("ingest", day, calm=calm)
         gate_open = self.task("validate", day, calm=calm)["gate_open"]
         self.task("settle", day, calm=calm)
+        if not decide:
+            return
         for stage in GUARDED if gate_open else ():
             self.task(stage, day, calm=calm)
         for stage in ("report", "approve"):

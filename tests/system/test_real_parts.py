@@ -52,7 +52,7 @@ def one_series(folder: Path, database: Database, days: list[date], seed: int) ->
     series = Series(folder, database, days[0], seed)
     try:
         for number, day in enumerate(days):
-            series.run(day, calm=number >= len(days) - CALM)
+            series.run(day, calm=number >= len(days) - CALM, decide=day != days[-1])
         agree(series, seed)
     finally:
         series.stop()
