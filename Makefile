@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test mutants simulate simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions mutants simulate simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,12 @@ parity: venv-dev ## stages = backtest = the Decimal day loop, on the sample and 
 
 kill-test: venv-dev ## 100 kills of stages around their commits (KILL_SEED=n has one run again)
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_killed_stages.py $(PYTEST_ARGS)
+
+real-parts: venv-dev ## 200 sessions at Alpaca's stand-in, everything killed at random: both sides agree (RUNS=n, REAL_PARTS_SEED=n)
+	@$(RUN) python -m pytest -q -s -m slow tests/system/test_real_parts.py $(PYTEST_ARGS)
+
+past-sessions: venv-dev ## five years of past sessions with live keys in place: nothing is sent
+	@$(RUN) python -m pytest -q -s -m "slow or not slow" tests/integration/test_past_sessions.py $(PYTEST_ARGS)
 
 mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must turn a comparison red
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_mutants.py

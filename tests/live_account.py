@@ -42,7 +42,7 @@ def write_profile(path: Path, prices: Path, **execution: Any) -> None:
     """Write the sample's profile with a live book that orders something nearly every session."""
     config = yaml.safe_load((REPO / "include/config/trading.yaml").read_text())
     config["book"] |= {"name": BOOK, "account": ACCOUNT, "broker": "alpaca-live"}
-    config["data"] |= {"options": {"folder": str(prices)}, "last_session": None}
+    config["data"]["options"] = {"folder": str(prices)}
     config["strategies"] = {"buy_and_hold": {}}  # a book without a share wants to buy, session by session
     config["execution"] |= execution
     path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -7,6 +7,7 @@ import copy
 import json
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -100,6 +101,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, Handler)
         self.app = app
         threading.Thread(target=app.tick, daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Stay quiet about clients that were killed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -79,7 +79,8 @@ def test_the_same_book_sends_once_its_window_is_open(tmp_path: Path, database_ur
     ) as standin:
         project = Project(home=tmp_path, database_url=database_url)
         live_account.write_profile(project.config, tmp_path / "feed", order_style="market")
-        project.configure({"book": {"calendar": str(tmp_path / "sessions.csv"), "run_delay_minutes": 15}})
+        calendar_file = str(tmp_path / "sessions.csv")
+        project.configure({"book": {"calendar": calendar_file}, "data": {"last_session": None}})
         environ = live_account.environment(standin)
         for arguments in (
             ["init", "--before", str(closed)],

@@ -22,6 +22,7 @@ from real_book import SESSIONS
 
 from alpaca_standin.client import Standin, running
 from tradecore import pipeline, venue
+from tradecore.execution import broker
 from tradecore.storage import books
 
 pytestmark = pytest.mark.db
@@ -97,21 +98,18 @@ class Desk:
         opened = before.close_at + timedelta(hours=1)
         standin.set_clock(opened)
         pipeline.load_history(self.settings, conn, first=HISTORY, last=before.label, now=opened)
-        pipeline.open_book(self.settings, conn, book=BOOK, before=DAY, now=opened)
-        conn.execute("UPDATE books SET kind = 'alpaca-paper'")
-        conn.execute(
-            "INSERT INTO broker_accounts VALUES ('paper', 'PA0STANDIN00', false, 'test', 'opened', %s)", (opened,)
-        )
-        conn.commit()
+        self.now = opened
+        pipeline.open_book(self.settings, conn, book=BOOK, before=DAY, now=opened, desk=self.at_venue)
+
+    def at_venue(self, record: books.BookRecord) -> broker.Desk:
+        return venue.open_desk(self.settings, self.conn, record, lambda: self.now, lambda seconds: None)
 
     def to(self, at: datetime) -> None:
         self.now = at
         self.standin.set_clock(at)
 
     def stage(self, name: str, *arguments: str) -> dict[str, object]:
-        desk = venue.open_desk(
-            self.settings, self.conn, books.get(self.conn, BOOK), lambda: self.now, lambda seconds: None
-        )
+        desk = self.at_venue(books.get(self.conn, BOOK))
         ctx = pipeline.context(self.settings, self.conn, book=BOOK, session_date=DAY, now=self.now, desk=desk)
         return getattr(pipeline, name)(ctx, *arguments)
 
@@ -120,11 +118,6 @@ class Desk:
         self.to(SESSIONS.on(DAY).close_at + timedelta(minutes=30))
         for name in ("ingest", "validate", "turn", "settle"):
             self.stage(name)
-        self.conn.execute(
-            "INSERT INTO reconciliations VALUES (%s, %s, 'settle', 1, true, true, '', %s)",
-            (BOOK, SESSIONS.on(DAY).close_at, self.now),
-        )
-        self.conn.commit()
         self.stage("signal", "buy_and_hold")
         self.stage("risk")
 

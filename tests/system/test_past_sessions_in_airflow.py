@@ -23,8 +23,8 @@ from tradecore.sessions import calendar
 
 pytestmark = [pytest.mark.db, pytest.mark.slow, pytest.mark.timeout(2 * 3600)]
 PATIENCE_S = 3600
-FIRST, LAST = date(2004, 11, 15), date(2005, 2, 10)  # 60 sessions
-AFTER = ("2005-02-11", "2005-02-14", "2005-02-15")
+FIRST, LAST = date(2004, 11, 15), date(2005, 2, 9)  # 60 sessions
+AFTER = ("2005-02-10", "2005-02-11", "2005-02-14")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
                 found.run("python", "-m", "tradecore", *command)
             parsed = "SELECT count(*) FROM serialized_dag WHERE dag_id = 'trading_day'"
             wait_until(lambda: found.query(parsed)[0][0] == 1, 900, "the DAG to be parsed")
+            found.run("airflow", "dags", "unpause", "trading_day", "--yes")
             yield found
 
 
@@ -108,7 +109,7 @@ def test_cleared_runs_send_nothing(live: Live) -> None:
     """All tasks of five backfilled sessions again, as a person clears them."""
     before = live.query("SELECT max(start_date) FROM dag_run WHERE run_type = 'backfill'")[0][0]
     live.run(
-        "airflow", "tasks", "clear", "trading_day", "--start-date", "2005-02-04", "--end-date", "2005-02-11", "--yes"
+        "airflow", "tasks", "clear", "trading_day", "--start-date", "2005-02-03", "--end-date", "2005-02-10", "--yes"
     )
     live.wait_for_runs("run_type = 'backfill' AND start_date > %s", 5, before)
     orders = live.nothing_left(62)
