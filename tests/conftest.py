@@ -167,6 +167,14 @@ def copied_database(
     return lambda template: new_database(database_server, request, template)
 
 
+@pytest.fixture(scope="module")
+def make_database(
+    database_server: str, request: pytest.FixtureRequest
+) -> Callable[[], AbstractContextManager[str]]:
+    """Return a function that makes a database without tables: for what a module makes once, and copies."""
+    return lambda: new_database(database_server, request)
+
+
 @pytest.fixture
 def empty_database_url(database_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a new database without tables, dropped afterwards."""

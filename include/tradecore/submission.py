@@ -25,6 +25,7 @@ from tradecore.storage.connection import book_lock
 SQL = queries.load("execution")
 Result = dict[str, object]
 UNKNOWN_LOOKS = 3
+REFUSED_AGAIN_S = 120  # what may change while the window lasts: a break that a person accepts, a clock, funds
 
 log = logging.getLogger(__name__)
 
@@ -236,7 +237,7 @@ class _Sending:
 
     def _refuse(self, order: Order, ruling: Ruling) -> None:
         if not ruling.final:
-            self._wait(ruling.refusal, 30)
+            self._wait(ruling.refusal, REFUSED_AGAIN_S)
             return
         self.refused += 1
         self._event(order.client_order_id, "NOT_SENT", ruling.refusal)

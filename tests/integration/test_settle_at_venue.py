@@ -14,7 +14,6 @@ import pytest
 from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
 
 from alpaca_standin.state import State
-from conftest import new_database
 from table_checksums import table_checksums
 from tradecore import observation, pipeline, reconciliation, tax_lots, unknowns
 from tradecore.errors import BookError
@@ -31,10 +30,12 @@ LOOKS = ("reconciliations", "broker_cursors")
 
 @pytest.fixture(scope="module")
 def sent(
-    database_server: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    make_database: Callable[[], AbstractContextManager[str]],
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, State]]:
     """A database with a paper book that has sent DAY's sheet in the evening, and the venue that has it."""
-    with new_database(database_server, request) as url:
+    with make_database() as url:
         with connect(url) as conn:
             migrate.upgrade(conn)
             made = RealBook(tmp_path_factory.mktemp("sent"), url, conn)

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 from real_book import BOOK, SESSIONS, RealBook
 
-from conftest import new_database
 from tradecore import cancelling, pipeline
 from tradecore.storage import books, migrate
 from tradecore.storage.connection import connect
@@ -23,11 +22,13 @@ DAY, NEXT = date(2005, 2, 2), date(2005, 2, 3)
 
 @pytest.fixture(scope="module")
 def decided(
-    database_server: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    make_database: Callable[[], AbstractContextManager[str]],
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """A database with a paper book that has decided at DAY's close; the evening's window opens at 19:00."""
     changes = getattr(request, "param", {})
-    with new_database(database_server, request) as url:
+    with make_database() as url:
         with connect(url) as conn:
             migrate.upgrade(conn)
             made = RealBook(tmp_path_factory.mktemp("decided"), url, conn, **changes)

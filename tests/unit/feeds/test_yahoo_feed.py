@@ -180,7 +180,9 @@ def test_requests_keep_their_distance(standin: Standin, tmp_path: Path) -> None:
     last_week(feed, "AAPL", "IBM", "MSFT")
     at = [entry["at"] for entry in standin.log()[before:]]
     assert len(at) >= 3
-    assert min(b - a for a, b in itertools.pairwise(at)) > 0.08
+    # A request may arrive later than it left, and so nearer to the next; the first and the last tell the rate.
+    assert at[-1] - at[0] > 0.1 * (len(at) - 1) - 0.03
+    assert min(b - a for a, b in itertools.pairwise(at)) > 0.03
 
 
 def test_one_unknown_symbol_does_not_take_the_others_away(yahoo: Feed) -> None:
