@@ -5,6 +5,7 @@ A live book, its three keys agreeing, and the venue answering (live_account.py);
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -23,8 +24,10 @@ from tradecore.sessions import calendar
 
 pytestmark = [pytest.mark.db, pytest.mark.slow, pytest.mark.timeout(2 * 3600)]
 PATIENCE_S = 3600
-FIRST, LAST = date(2004, 11, 15), date(2005, 2, 9)  # 60 sessions
-AFTER = ("2005-02-10", "2005-02-11", "2005-02-14")
+FIRST = date(2004, 11, 15)
+COUNT = int(os.environ.get("BACKFILL_SESSIONS") or 60)
+*FILLED, BY_TEST, BY_HAND = calendar("XNYS").sessions_in_range(FIRST, date(2005, 12, 30))[: COUNT + 2]
+CLEARED = FILLED[-5:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             done = prepared.make("up", timeout_s=1200)
             assert done.returncode == 0, done.stdout + done.stderr
             for command in (
-                ["load-history", "2004-06-01", AFTER[-1]],
+                ["load-history", "2004-06-01", str(BY_HAND)],
                 ["init", "--before", str(FIRST)],
                 ["live", "enable", "--account-number", NUMBER, "--reason", "the test of past sessions"],
             ):
@@ -83,34 +86,32 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 def test_backfill_of_sixty_sessions_sends_nothing(live: Live) -> None:
-    sessions = calendar("XNYS").sessions_in_range(FIRST, LAST)
-    assert len(sessions) == 60
-    live.run(
-        "airflow", "backfill", "create", "--dag-id", "trading_day", "--from-date", str(FIRST), "--to-date", str(LAST),
-        "--max-active-runs", "10",
-    )  # fmt: skip
-    live.wait_for_runs("run_type = 'backfill'", len(sessions))
-    orders = live.nothing_left(len(sessions))
+    assert len(FILLED) == COUNT
+    dates = ["--from-date", str(FIRST), "--to-date", str(FILLED[-1])]
+    live.run("airflow", "backfill", "create", "--dag-id", "trading_day", *dates, "--max-active-runs", "10")
+    live.wait_for_runs("run_type = 'backfill'", COUNT)
+    orders = live.nothing_left(COUNT)
     took = live.query("SELECT max(end_date) - min(queued_at) FROM dag_run WHERE run_type = 'backfill'")[0][0]
-    print(f"proof: backfill of 60 sessions of a live book in {took.total_seconds():.0f} s: {orders} orders, 0 POSTs")
+    print(
+        f"proof: backfill of {COUNT} sessions of a live book in {took.total_seconds():.0f} s: {orders} orders, 0 POSTs"
+    )
 
 
 def test_dags_test_and_a_run_by_hand_send_nothing(live: Live) -> None:
-    live.run("airflow", "dags", "test", "trading_day", AFTER[0])
-    body = {"logical_date": None, "conf": {"session": AFTER[1]}}
+    live.run("airflow", "dags", "test", "trading_day", str(BY_TEST))
+    body = {"logical_date": None, "conf": {"session": str(BY_HAND)}}
     status, run = live.stack.call("/api/v2/dags/trading_day/dagRuns", body, live.stack.token())
     assert status == 200, run
     live.wait_for_runs("run_id = %s", 1, run["dag_run_id"])
-    orders = live.nothing_left(62)
+    orders = live.nothing_left(COUNT + 2)
     print(f"proof: dags test and a run by hand: {orders} orders in all, 0 POSTs")
 
 
 def test_cleared_runs_send_nothing(live: Live) -> None:
-    """All tasks of five backfilled sessions again, as a person clears them."""
+    """All tasks of some backfilled sessions again, as a person clears them."""
     before = live.query("SELECT max(start_date) FROM dag_run WHERE run_type = 'backfill'")[0][0]
-    live.run(
-        "airflow", "tasks", "clear", "trading_day", "--start-date", "2005-02-03", "--end-date", "2005-02-10", "--yes"
-    )
-    live.wait_for_runs("run_type = 'backfill' AND start_date > %s", 5, before)
-    orders = live.nothing_left(62)
-    print(f"proof: five cleared sessions: {orders} orders in all, 0 POSTs")
+    first, last = str(CLEARED[0]), str(CLEARED[-1])
+    live.run("airflow", "tasks", "clear", "trading_day", "--start-date", first, "--end-date", last, "--yes")
+    live.wait_for_runs("run_type = 'backfill' AND start_date > %s", len(CLEARED), before)
+    orders = live.nothing_left(COUNT + 2)
+    print(f"proof: {len(CLEARED)} cleared sessions: {orders} orders in all, 0 POSTs")
