@@ -23,7 +23,7 @@ from real_book import SESSIONS
 from alpaca_standin.client import Standin, running
 from tradecore import pipeline, venue
 from tradecore.execution import broker
-from tradecore.storage import books
+from tradecore.storage import books, throttle
 
 pytestmark = pytest.mark.db
 REPO = Path(__file__).resolve().parents[2]
@@ -156,6 +156,8 @@ def test_a_hundred_orders_within_five_seconds_and_two_commits_each(desk: Desk):
     ).fetchone()
     assert commits == [("ACKED", ORDERS, ORDERS), ("SUBMITTING", ORDERS, ORDERS)]
     assert both == (2 * ORDERS,)
+    next_token_s = throttle.take(desk.conn, "paper", per_minute=ORDERS, now=desk.now)
+    assert next_token_s > 0.5, "not exercised: the bucket was not emptied"
     venue_s = counters["requests"] * LATENCY_MS / 1000
     print(
         f"proof: {ORDERS} orders in {took.wall_s:.1f} s, {took.cpu_s:.1f} s of it CPU and {venue_s:.1f} s the venue's"
