@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tradecore import decision, guard
+from tradecore import decision, guard, observation, unknowns
 from tradecore.context import Context
 from tradecore.errors import Rejected
 from tradecore.execution.broker import BrokerOrder, Desk
 from tradecore.storage import queries
+from tradecore.storage.connection import book_lock
 
 SQL = queries.load("execution")
 POLLS = 20  # one a second: how long an order has to end before its successor is tried again
 
 
-def unwanted(ctx: Context) -> list[str]:
+def unwanted(ctx: Context, *, replaced: bool = True) -> list[str]:
     """Return the venue's ids of our orders that must end: replaced by the newest sheet, or not for this trading state.
 
-    HALTED ends every order that is not a bracket's leg (those protect what is held), REDUCING those that buy.
+    HALTED ends every order that is not a bracket's leg (those protect what is held), REDUCING those that buy. replaced:
+    whether the sheet may still be sent; one that may not leaves what it would have replaced.
     """
-    last = decision.newest(ctx)
+    last = decision.newest(ctx) if replaced else None
     version = last[0] if last and guard.approval(ctx) in ("approved", "not_required") else 0
     rows = ctx.conn.execute(
         SQL["unwanted"],
@@ -57,3 +59,22 @@ def cancel_and_wait(desk: Desk, broker_order_ids: Iterable[str]) -> tuple[Broker
         if not ids & {o.broker_order_id for o in working}:
             return working
     return None
+
+
+def end(ctx: Context, broker_order_ids: Iterable[str]) -> tuple[BrokerOrder, ...] | None:
+    """Cancel orders of this book, wait a little, and keep how each ended: what filled meanwhile is known at once.
+
+    Returns what works then, None: not yet. Raises Rejected, Unavailable, Unknown.
+    """
+    desk, ids = unknowns.desk_of(ctx), sorted(set(broker_order_ids))
+    working = cancel_and_wait(desk, ids)
+    if working is None:
+        return None
+    clients = [str(r[0]) for r in ctx.conn.execute(SQL["client_ids"], (ctx.record.account, ids)).fetchall()]
+    ctx.conn.rollback()
+    found = [order for client_id in clients if (order := desk.broker.order(client_id)) is not None]
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        observation.keep_orders(ctx, list(unknowns.with_parents(ctx, found)))
+        working = unknowns.with_parents(ctx, working)
+    ctx.conn.commit()
+    return working

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from tradecore import decision, waiting
+from tradecore import decision, unknowns, waiting
 from tradecore.context import SETTLED, Context
 from tradecore.execution import checks
 from tradecore.execution.broker import Account, Asset, BrokerOrder, Desk, Permit
@@ -46,6 +46,11 @@ class Order:
     split: Decimal
     status: str
 
+    @property
+    def line_id(self) -> str:
+        """The line of the sheet that it belongs to: its parent, or itself."""
+        return self.parent_id or self.client_order_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookFacts:
@@ -63,13 +68,18 @@ class BookFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What the venue said when a run of submit asked it, and the book."""
+    """What the venue said when a run of submit asked it, and the book.
+
+    left: of each order that the venue had by then, what was not executed; cash and buying power know of the rest.
+    by_hand: symbols in which orders work that are not ours.
+    """
 
     account: Account
     skew_s: float
     assets: dict[str, Asset | None]
     at_venue: tuple[BrokerOrder, ...]
-    seen_at: datetime
+    left: dict[str, Decimal]
+    by_hand: frozenset[str]
     hours: str
     book: BookFacts
 
@@ -90,8 +100,9 @@ class Ruling:
 
 def sheet(ctx: Context) -> list[Order]:
     """Return the orders of the newest sheet that are sent by themselves, in sending order."""
+    due = ctx.calendar.session_of(ctx.next_bar_end)  # a name that changes overnight is sent as it is called then
     rows = ctx.conn.execute(
-        SQL["sheet_orders"], {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date}
+        SQL["sheet_orders"], {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": due}
     ).fetchall()
     found = []
     for row in rows:
@@ -179,7 +190,11 @@ def survey(ctx: Context, desk: Desk, orders: Sequence[Order]) -> Scene:
     middle = asked_at + (answered_at - asked_at) / 2
     account = broker.account()
     assets = dict(broker.assets(list(dict.fromkeys(o.symbol for o in orders))))
-    working = tuple(o for o in broker.orders_since(answered_at) if not o.ended)
+    reached = [str(r[0]) for r in ctx.conn.execute(SQL["reached"], (ctx.book,)).fetchall()]
+    working = unknowns.with_parents(ctx, (o for o in broker.orders_since(answered_at) if not o.ended))
+    left = {o.client_order_id: o.qty - o.filled_qty for o in working}
+    own = {o.broker_order_id for o in unknowns.ours(ctx, working)}
+    ctx.conn.rollback()
     due = ctx.calendar.session_of(ctx.next_bar_end)
     hours = [h for h in broker.sessions(due, due) if h.session_date == due]
     ours = ctx.calendar.session(due)
@@ -190,7 +205,8 @@ def survey(ctx: Context, desk: Desk, orders: Sequence[Order]) -> Scene:
         skew_s=(middle - venue_clock.now_at).total_seconds(),
         assets=assets,
         at_venue=working,
-        seen_at=answered_at,
+        left={order_id: left.get(order_id, Decimal(0)) for order_id in reached},
+        by_hand=frozenset(o.symbol for o in working if o.broker_order_id not in own),
         hours=f"the venue's calendar says {said} for {due}, ours {ours.open_at} to {ours.close_at}" if differs else "",
         book=_book_facts(ctx, orders),
     )
@@ -249,13 +265,14 @@ def examine(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int)
 
 
 def _facts(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int) -> Facts:
-    sent, of_parent = _sent(ctx, order)
+    sent, of_parent = _sent(ctx, scene, order)
     qty, _, stale = scene.book.held.get(order.instrument_id, (Decimal(0), Decimal(0), 0))
     volume = scene.book.volumes.get(order.instrument_id)
     verdict = approval(ctx)
     return Facts(
         now=desk.clock(),
         client_order_id=order.client_order_id,
+        line_id=order.line_id,
         symbol=order.symbol,
         qty=order.qty,
         parent_qty=_parent_qty(ctx, order),
@@ -280,7 +297,7 @@ def _facts(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int) 
         skew_s=scene.skew_s,
         keys=live_keys(ctx, scene.account, live=desk.broker.live),
         state=state(ctx),
-        clean=scene.hours or _clean(ctx, order),
+        clean=scene.hours or _clean(ctx, scene, order),
         gate="" if decision.gate(ctx)[0] else "the data gate is closed",
         approval="" if verdict in ("approved", "not_required") else f"the sheet is {verdict or 'not approved yet'}",
         signed=verdict == "approved",
@@ -289,7 +306,7 @@ def _facts(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int) 
     )
 
 
-def _sent(ctx: Context, order: Order) -> tuple[tuple[Sent, ...], tuple[Decimal, int]]:
+def _sent(ctx: Context, scene: Scene, order: Order) -> tuple[tuple[Sent, ...], tuple[Decimal, int]]:
     rows = ctx.conn.execute(SQL["sent"], {"book": ctx.book, "bar_end": ctx.bar_end_at}).fetchall()
     found = tuple(
         Sent(
@@ -297,10 +314,12 @@ def _sent(ctx: Context, order: Order) -> tuple[tuple[Sent, ...], tuple[Decimal, 
             symbol=r[1],
             qty=from_quanta(r[2], QTY_SCALE),
             remaining=from_quanta(r[3], QTY_SCALE),
+            unpaid=scene.left.get(r[0], from_quanta(r[3], QTY_SCALE)) if r[6] else Decimal(0),
             ref_price=from_quanta(r[4], PRICE_SCALE),
             sent_at=r[5],
             working=bool(r[6]),
             child=bool(r[7]),
+            line_id=str(r[8] or r[0]),
         )
         for r in rows
         if r[0] != order.client_order_id
@@ -316,7 +335,7 @@ def _parent_qty(ctx: Context, order: Order) -> Decimal:
     return from_quanta(row[0], QTY_SCALE) if row else Decimal(0)
 
 
-def _clean(ctx: Context, order: Order) -> str:
+def _clean(ctx: Context, scene: Scene, order: Order) -> str:
     breaks = ctx.conn.execute(SQL["open_breaks"], (ctx.book,)).fetchone()
     if breaks and breaks[0]:
         return f"{breaks[0]} open break(s): python -m tradecore breaks"
@@ -326,4 +345,10 @@ def _clean(ctx: Context, order: Order) -> str:
     if not look[0]:
         return "the session is not the venue's last one: nothing to compare with"
     adopted = {r[0] for r in ctx.conn.execute(SQL["adopted_working"], (ctx.book,)).fetchall()}
-    return f"an order placed by hand works in {order.symbol}" if order.symbol in adopted else ""
+    if order.symbol in adopted | scene.by_hand:
+        return f"an order placed by hand works in {order.symbol}"
+    key = {"book": ctx.book, "bar_end": ctx.bar_end_at, "instrument": order.instrument_id}
+    for replaced, works in ctx.conn.execute(SQL["replaced"], key).fetchall():
+        what = "still works" if works else "was executed after this sheet was made, which did not know of it"
+        return f"order {replaced}, which this one replaces, {what}"
+    return ""

@@ -81,6 +81,7 @@ class _Sending:
         self.sent = self.refused = 0
         self.waiting = ""
         self.again_at: datetime | None = None
+        self.unended = ""  # why orders that must end may work on
 
     def run(self) -> Result:
         """Resolve what somebody left behind, send what is due, wait for what is not, close when nothing is left."""
@@ -136,13 +137,12 @@ class _Sending:
         except Unavailable as error:
             self._wait(f"the broker cannot be asked: {error.message}", 30)
             return
-        parents = len([o for o in orders if o.child == 0])
         for order in due:
-            scene = self._send(scene, order, parents)
+            scene = self._send(scene, order, _lines(orders))
 
     def _send(self, scene: Scene, order: Order, run_size: int) -> Scene:
         """Send one order: SUBMITTING committed, then the request, then its answer committed."""
-        scene = self._make_way(scene, order)
+        scene = self._make_way(scene, order, run_size)
         self._throttle()
         with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
             if not self._still_waits(order):
@@ -161,6 +161,8 @@ class _Sending:
         except Rejected as error:
             if error.details.get("code") == "duplicate_id":  # it is there: whoever sent it, it is the same order
                 self._answer(order, "UNKNOWN", "the venue has this id already")
+            elif order.status == "UNKNOWN" and self._may_be_there(order):  # refused for what its first try holds
+                self._answer(order, "UNKNOWN", f"sent again and refused: {error.message}")
             else:
                 self._answer(order, "REJECTED", f"{error.details.get('code', '')}: {error.message}")
                 self.refused += 1
@@ -175,6 +177,12 @@ class _Sending:
         self._answer(order, OF_VENUE[found.status], found.broker_order_id, found)
         self.sent += 1
         return scene.with_order(found)
+
+    def _may_be_there(self, order: Order) -> bool:
+        try:
+            return self.desk.broker.order(order.client_order_id) is not None
+        except Unavailable:
+            return True
 
     def _still_waits(self, order: Order) -> bool:
         row = self.ctx.conn.execute(SQL["status"], (order.client_order_id,)).fetchone()
@@ -191,8 +199,11 @@ class _Sending:
         if wait_s > 0:
             self.desk.sleep(wait_s)
 
-    def _make_way(self, scene: Scene, order: Order) -> Scene:
-        """Cancel orders of ours that oppose this one, or hold its shares, and wait a little for their end."""
+    def _make_way(self, scene: Scene, order: Order, run_size: int) -> Scene:
+        """Cancel orders of ours that oppose this one, or hold its shares, and wait a little for their end.
+
+        Only for an order that nothing else stops: a stop that protects a holding does not end for one that is refused.
+        """
         near = [o for o in scene.at_venue if o.symbol == order.symbol and not o.ended]
         against = [
             o
@@ -202,8 +213,12 @@ class _Sending:
         self.ctx.conn.rollback()
         if not against:
             return scene
+        failed = {v.name for v in guard.examine(self.ctx, self.desk, scene, order, run_size).verdicts if not v.passed}
+        self.ctx.conn.rollback()
+        if failed - {"opposite"}:
+            return scene
         try:
-            working = cancelling.cancel_and_wait(self.desk, [o.broker_order_id for o in against])
+            working = cancelling.end(self.ctx, [o.broker_order_id for o in against])
         except (Rejected, Unavailable, Unknown) as error:
             self._wait(error.message, 10)
             return scene
@@ -211,12 +226,15 @@ class _Sending:
 
     def _cancel_unwanted(self) -> None:
         """End what the sheet replaces or the trading state does not allow, before anything is sent."""
-        unwanted = cancelling.unwanted(self.ctx)
+        unwanted = cancelling.unwanted(self.ctx, replaced=not self.window.passed(self.desk.clock()))
+        self.unended = ""
         try:
-            if unwanted and cancelling.cancel_and_wait(self.desk, unwanted) is None:
-                self._wait("orders that are to end still work at the venue", 10)
+            if unwanted and cancelling.end(self.ctx, unwanted) is None:
+                self.unended = "orders that are to end still work at the venue"
         except (Rejected, Unavailable, Unknown) as error:
-            self._wait(f"orders that are to end could not be cancelled: {error.message}", 10)
+            self.unended = f"orders that are to end could not be cancelled: {error.message}"
+        if self.unended:
+            self._wait(self.unended, 10)
 
     def _store_checks(self, order: Order, ruling: Ruling) -> None:
         with self.ctx.conn.cursor() as cur:
@@ -264,6 +282,7 @@ class _Sending:
                     self._tell_refused(order, detail)
             if found is not None:
                 unknowns.know(self.ctx, found, adopted=False)
+                unknowns.hold_to_intent(self.ctx, found)
         self.ctx.conn.commit()
 
     def _event(self, order_id: str, status: str, detail: str = "") -> None:
@@ -292,17 +311,30 @@ class _Sending:
             unsure = self._at_risk()
             last_call = now >= self.ctx.next_bar_end - self.margin
             if unsure and last_call:
-                unknowns.halt(self.ctx, f"{len(unsure)} order(s) are unknown at the session's end")
-            if (open_ones or unsure) and not last_call:
+                end = f"at the end of the session after {self.ctx.session_date}"
+                unknowns.halt(self.ctx, f"{len(unsure)} order(s) are unknown {end}")
+            if self.unended and last_call:
+                self._tell_unended()
+            if (open_ones or unsure or self.unended) and not last_call:
                 if unsure and not self.waiting:
                     self._wait(f"{len(unsure)} order(s) are unknown: the venue is asked again", 30)
                 again_s = max(1.0, ((self.again_at or now) - now).total_seconds())
                 return {"sent": self.sent, "refused": self.refused, "waiting": self.waiting, "again_s": again_s}
-            total = len([o for o in orders if o.child == 0])
+            total = _lines(orders)
             missed = len([o for o in orders if o.status in ("NOT_SENT", "REJECTED")])
             self.ctx.set_status("closed", f"{total} orders" + (f", {missed} not sent" if missed else ""))
         self.ctx.conn.commit()
         return {"sent": self.sent, "refused": self.refused, "done": True}
+
+    def _tell_unended(self) -> None:
+        self.ctx.alert(
+            kind="not_ended",
+            severity="critical",
+            stage="submit",
+            title="Orders that must end may still work at the venue",
+            body=self.unended,
+            next_step="cancel them at the broker",
+        )
 
     def _expire(self, orders: Sequence[Order]) -> None:
         """End what the window left behind: it is never sent late."""
@@ -322,6 +354,11 @@ class _Sending:
                 body=why,
                 next_step="the next session plans anew; nothing is sent late",
             )
+
+
+def _lines(orders: Sequence[Order]) -> int:
+    """Return how many lines of the sheet they are: the slices of a parent are one."""
+    return len({o.line_id for o in orders})
 
 
 def request_of(order: Order) -> OrderRequest:

@@ -7,6 +7,7 @@ one transaction and waits for nothing; the evidence of the first look is an even
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -136,6 +137,15 @@ def _kept_as_ours(ctx: Context, order: BrokerOrder) -> bool:
     return False
 
 
+def with_parents(ctx: Context, orders: Iterable[BrokerOrder]) -> tuple[BrokerOrder, ...]:
+    """Return the venue's orders, legs with the parent known from when they were placed: later it is not said."""
+    given = tuple(orders)
+    ids = [o.broker_order_id for o in given if o.parent_id is None]
+    rows = ctx.conn.execute(SQL["parents"], (ctx.record.account, ids)).fetchall()
+    known: dict[str, str] = {str(r[0]): str(r[1]) for r in rows}
+    return tuple(replace(o, parent_id=known.get(o.broker_order_id, o.parent_id)) for o in given)
+
+
 def know(ctx: Context, found: BrokerOrder, *, adopted: bool) -> None:
     """Keep an order as the venue has it, by the venue's id; in the caller's transaction. Unchanged, no row changes."""
     ctx.conn.execute(
@@ -173,9 +183,8 @@ def record(ctx: Context, found: BrokerOrder) -> bool:
             next_step="look at the account's orders: two books must not share an account",
             book=ctx.book,
         )
-    wrong = _differences(known, found) if seen is None else []  # later a split may change it there
-    if wrong:
-        halt(ctx, f"order {found.client_order_id} is at the venue with other parameters: {', '.join(wrong)}")
+    if seen is None:  # later a split may change it there
+        hold_to_intent(ctx, found)
     status = OF_VENUE[found.status]
     detail = _detail(found)
     if (status, detail) == (known["status"], known["detail"]) or not _news(known, status, found):
@@ -187,11 +196,21 @@ def record(ctx: Context, found: BrokerOrder) -> bool:
     return True
 
 
+def hold_to_intent(ctx: Context, found: BrokerOrder) -> None:
+    """Halt the book where the venue has an order of ours otherwise than intended; in the caller's transaction."""
+    known = _intent(ctx, found.client_order_id)
+    wrong = _differences(known, found) if known else []
+    if wrong:
+        halt(ctx, f"order {found.client_order_id} is at the venue with other parameters: {', '.join(wrong)}")
+
+
 def _news(known: dict[str, Any], status: str, found: BrokerOrder) -> bool:
     """Tell whether the venue's state says more than ours; a late answer says less and is passed over."""
     ours_now = str(known["status"])
-    if ours_now in ("FILLED", "REJECTED"):
+    if ours_now == "FILLED":
         return False
+    if ours_now == "REJECTED":
+        return status != "REJECTED"  # it works after all: may_follow says no, and that halts
     if ours_now in ("CANCELED", "EXPIRED"):
         return status == "FILLED"
     if ours_now == "PARTIAL":

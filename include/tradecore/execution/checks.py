@@ -19,12 +19,18 @@ from tradecore.execution.window import Window
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """An order of ours on this account that was sent for the session, or still works."""
+    """An order of ours on this account that was sent for the session, or still works.
+
+    remaining: what no settled bar has of it, executed or not; unpaid: what the account's cash does not know of yet.
+    line_id: the line of the sheet that it belongs to, its parent or itself.
+    """
 
     client_order_id: str
+    line_id: str
     symbol: str
     qty: Decimal
     remaining: Decimal
+    unpaid: Decimal
     ref_price: Decimal
     sent_at: datetime
     working: bool
@@ -37,6 +43,7 @@ class Facts:
 
     now: datetime
     client_order_id: str
+    line_id: str
     symbol: str
     qty: Decimal
     parent_qty: Decimal
@@ -108,8 +115,8 @@ def exposure(f: Facts, at: Limits) -> str:
     if f.equity <= 0 or f.ref_price is None:
         return "equity or reference price is not known"
     weight = abs(f.held + f.qty) * f.ref_price / f.equity
-    working = sum((abs(s.remaining) * s.ref_price for s in f.sent if s.working and s.qty > 0), Decimal(0))
-    gross = (f.gross + working + f.notional) / f.equity
+    bought = sum((abs(s.remaining) * s.ref_price for s in f.sent if s.qty > 0), Decimal(0))
+    gross = (f.gross + bought + f.notional) / f.equity
     if weight > _exact(at.risk.max_position_size):
         return f"weight {weight:.2%} is above max_position_size {at.risk.max_position_size:.2%}"
     if f.qty > 0 and gross > _exact(at.risk.max_exposure) + _sold(f) / f.equity:
@@ -118,8 +125,8 @@ def exposure(f: Facts, at: Limits) -> str:
 
 
 def _sold(f: Facts) -> Decimal:
-    """Return the notional that working sells of the same sheet will free."""
-    return sum((abs(s.remaining) * s.ref_price for s in f.sent if s.working and s.qty < 0), Decimal(0))
+    """Return the notional that sells of the same sheet free."""
+    return sum((abs(s.remaining) * s.ref_price for s in f.sent if s.qty < 0), Decimal(0))
 
 
 def losses(f: Facts, at: Limits) -> str:
@@ -166,8 +173,8 @@ def counts(f: Facts, at: Limits) -> str:
             return f"{f.children} children are above max_children_per_parent {at.checks.max_children_per_parent}"
         if abs(f.sent_of_parent + f.qty) > abs(f.parent_qty):
             return f"children would reach {f.sent_of_parent + f.qty}, the parent asks for {f.parent_qty}"
-        return ""
-    parents = [s for s in f.sent if not s.child]
+    of_parents = {s.line_id: s for s in f.sent if s.child and s.line_id != f.line_id}
+    parents = [s for s in f.sent if not s.child] + list(of_parents.values())
     same = [s for s in parents if s.symbol == f.symbol]
     if f.orders_in_run > at.checks.max_orders_per_run:
         return f"{f.orders_in_run} orders in this run are above {at.checks.max_orders_per_run}"
@@ -179,11 +186,11 @@ def counts(f: Facts, at: Limits) -> str:
 
 
 def duplicative(f: Facts, at: Limits) -> str:
-    """7: another order of ours, same symbol and side, that works or was sent minutes ago; children may follow."""
-    if f.child:
-        return ""
+    """7: another order of ours, same symbol and side, that works or was sent minutes ago; its own siblings may."""
     since = f.now - timedelta(minutes=at.checks.duplicate_minutes)
     for s in f.sent:
+        if f.child and s.line_id == f.line_id:
+            continue
         if s.symbol == f.symbol and (s.qty > 0) == (f.qty > 0) and (s.working or s.sent_at > since):
             return f"order {s.client_order_id} of {s.qty} {s.symbol} works or was sent at {s.sent_at:%H:%M:%S}"
     return ""
@@ -209,8 +216,8 @@ def funds(f: Facts, at: Limits) -> str:
         return "the venue does not say what the buying power is"
     if f.notional > f.account.buying_power:
         return f"notional {f.notional:.2f} is above the buying power {f.account.buying_power:.2f}"
-    buys = sum((abs(s.remaining) * s.ref_price for s in f.sent if s.working and s.qty > 0), Decimal(0))
-    left = f.account.cash + _sold(f) - buys - f.notional
+    coming = sum((-s.unpaid * s.ref_price for s in f.sent), Decimal(0))
+    left = f.account.cash + coming - f.notional
     if left < _exact(at.checks.min_cash_frac) * f.equity:
         return f"cash after all orders would be {left:.2f}, min_cash_frac asks for {at.checks.min_cash_frac:.2%}"
     return ""

@@ -31,6 +31,7 @@ ASSET = Asset(symbol="AAPL", tradable=True, fractionable=False, shortable=True, 
 GOOD = Facts(
     now=NOW,
     client_order_id="tc-1",
+    line_id="tc-1",
     symbol="AAPL",
     qty=D(100),
     parent_qty=D(100),
@@ -65,13 +66,22 @@ GOOD = Facts(
 
 
 def sent(
-    qty: int = 100, symbol: str = "AAPL", minutes: float = 60, *, working: bool = False, child: bool = False
+    qty: int = 100,
+    symbol: str = "AAPL",
+    minutes: float = 60,
+    *,
+    working: bool = False,
+    child: bool = False,
+    line: str = "",
+    unpaid: int | None = None,
 ) -> Sent:
     return Sent(
         client_order_id="tc-0",
+        line_id=line or ("tc-1" if child else "tc-0"),
         symbol=symbol,
         qty=D(qty),
         remaining=D(qty) if working else D(0),
+        unpaid=D(unpaid) if unpaid is not None else D(qty) if working else D(0),
         ref_price=D(100),
         sent_at=NOW - timedelta(minutes=minutes),
         working=working,
@@ -121,6 +131,8 @@ CASES = [
     (5, {"sent": (sent(symbol="MSFT"),) * 99}, {"sent": (sent(symbol="MSFT"),) * 100}),
     (5, {"sent": (sent(),) * 3}, {"sent": (sent(),) * 4}),
     (5, {"sent": (sent(child=True),) * 200}, {"sent": (sent(),) * 200}),
+    (5, {"child": True, "sent": (sent(child=True),) * 5}, {"child": True, "sent": (sent(),) * 5}),
+    (5, {}, {"sent": tuple(sent(child=True, line=f"tc-{n}") for n in range(2, 6))}),
     (5, {"child": True, "children": 50}, {"child": True, "children": 51}),
     (
         5,
@@ -130,6 +142,11 @@ CASES = [
     (7, {"sent": (sent(minutes=5),)}, {"sent": (sent(minutes=4.99),)}),
     (7, {"sent": (sent(-100, minutes=1),)}, {"sent": (sent(100, minutes=1),)}),
     (7, {"sent": (sent(symbol="MSFT", working=True),)}, {"sent": (sent(working=True),)}),
+    (
+        7,
+        {"child": True, "sent": (sent(child=True, working=True),)},
+        {"child": True, "sent": (sent(child=True, working=True, line="tc-9"),)},
+    ),
     (7, {"child": True, "sent": (sent(child=True, working=True),)}, {"sent": (sent(child=True, working=True),)}),
     (9, {"at_venue": (resting(50),)}, {"at_venue": (resting(-50),)}),
     (9, {**SELL, "at_venue": (resting(-100),)}, {**SELL, "at_venue": (resting(-101),)}),

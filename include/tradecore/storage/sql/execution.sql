@@ -19,8 +19,10 @@ SELECT status FROM order_events WHERE client_order_id = %s ORDER BY event_no DES
 SELECT client_order_id FROM orders WHERE book = %s AND status IN ('SUBMITTING', 'UNKNOWN') ORDER BY client_order_id
 
 -- name: sent
--- What was sent for this bar, or still works: parents of children stand for themselves only.
-SELECT o.client_order_id, s.symbol, o.order_qty_e6, o.order_qty_e6 - o.filled_e6, o.ref_price_e4, e.happened_at,
+-- What was sent for this bar, or still works, with what of it no bar has booked: parents stand for themselves only.
+SELECT o.client_order_id, s.symbol, o.order_qty_e6,
+       CASE WHEN o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL', 'FILLED') THEN o.order_qty_e6 - o.filled_e6
+            ELSE 0 END, o.ref_price_e4, e.happened_at,
        o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL'), o.child > 0, o.parent_id
 FROM orders o
 JOIN LATERAL (SELECT happened_at FROM order_events x WHERE x.client_order_id = o.client_order_id
@@ -76,6 +78,24 @@ SELECT pg_try_advisory_lock(hashtextextended(%s, 7))
 
 -- name: release_sender
 SELECT pg_advisory_unlock(hashtextextended(%s, 7))
+
+-- name: client_ids
+SELECT client_order_id FROM broker_orders WHERE account = %s AND broker_order_id = ANY(%s) ORDER BY 1
+
+-- name: reached
+-- Orders that the venue has, as far as we know: ACKED or PARTIAL.
+SELECT client_order_id FROM orders WHERE book = %s AND status IN ('ACKED', 'PARTIAL')
+
+-- name: replaced
+-- What a sheet replaces in an instrument, where it still works, or was executed since the sheet was made.
+SELECT c.client_order_id, o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL')
+FROM sheet_cancels c
+JOIN orders o USING (client_order_id)
+JOIN broker_orders b ON b.client_order_id = c.client_order_id AND b.book = c.book
+WHERE c.book = %(book)s AND c.bar_end_at = %(bar_end)s AND o.instrument_id = %(instrument)s
+  AND c.version = (SELECT max(d.version) FROM decisions d WHERE d.book = c.book AND d.bar_end_at = c.bar_end_at)
+  AND (o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL') OR abs(b.filled_qty * 1000000 - o.filled_e6) >= 1)
+ORDER BY 1
 
 -- name: unwanted
 -- Orders of ours that work at the venue and must end: what the sheet replaces, and what the state does not allow.

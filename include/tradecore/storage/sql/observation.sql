@@ -14,6 +14,11 @@ WHERE (broker_orders.status, broker_orders.filled_qty, broker_orders.qty, broker
 -- name: seen
 SELECT adopted FROM broker_orders WHERE account = %s AND broker_order_id = %s
 
+-- name: parents
+-- The parents of legs: the venue names them only inside the parent, and only while that is recent.
+SELECT broker_order_id, parent_id FROM broker_orders
+WHERE account = %s AND broker_order_id = ANY(%s) AND parent_id IS NOT NULL
+
 -- name: intent
 -- What an order of ours should be at the venue, and the newest that we know of it; symbol in its own session.
 SELECT s.symbol, i.order_qty_e6, i.order_type, i.time_in_force, i.limit_price_e4, i.stop_price_e4, e.status, e.detail,
