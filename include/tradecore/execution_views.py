@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from tradecore.errors import BookError
 from tradecore.settings import Settings
 from tradecore.storage import books, queries
 from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE, from_quanta, shares, usd
@@ -76,7 +77,10 @@ def breaks_text(found: list[dict[str, Any]]) -> str:
 def orders(
     conn: psycopg.Connection, name: str, session_date: date | None = None, *, events: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the orders decided at a session's close (None: the last decision), with their events if asked for."""
+    """Return the orders decided at a session's close (None: the last decision), with their events if asked for.
+
+    Raises BookError for a book that is not open.
+    """
     names = (
         "id",
         "session",
@@ -91,6 +95,7 @@ def orders(
         "detail",
         "at",
     )
+    books.get(conn, name)
     key = {"book": name, "session": session_date}
     found = [dict(zip(names, row, strict=True)) for row in conn.execute(SQL["book_orders"], key).fetchall()]
     for order in found:
@@ -119,9 +124,20 @@ def orders_text(found: list[dict[str, Any]]) -> str:
 
 
 def checks(conn: psycopg.Connection, client_order_id: str) -> list[dict[str, Any]]:
-    """Return every pre-trade check of an order, each time that it was made."""
+    """Return every pre-trade check of an order, each time that it was made. Raises BookError for an unknown order."""
+    if conn.execute(SQL["order_state"], (client_order_id,)).fetchone() is None:
+        raise unknown_order(client_order_id)
     names = ("run", "no", "name", "passed", "detail", "at")
     return [dict(zip(names, row, strict=True)) for row in conn.execute(SQL["checks"], (client_order_id,)).fetchall()]
+
+
+def unknown_order(client_order_id: str) -> BookError:
+    """Return the error of an order that nobody knows."""
+    return BookError(
+        f"there is no order {client_order_id!r}.",
+        next_step="list them: python -m tradecore orders",
+        client_order_id=client_order_id,
+    )
 
 
 def checks_text(found: list[dict[str, Any]]) -> str:
@@ -143,7 +159,7 @@ def lots(conn: psycopg.Connection, name: str) -> list[dict[str, Any]]:
             {
                 "symbol": symbol,
                 "lot": number,
-                "qty": held,
+                "qty": shares(qty),
                 "cost_usd": spent,
                 "price_usd": price,
                 "opened_at": opened_at,

@@ -13,7 +13,7 @@ import psycopg
 
 from tradecore import market, validating
 from tradecore.context import feed_of
-from tradecore.errors import ConfigError, FeedError
+from tradecore.errors import ConfigError, FeedError, SessionError
 from tradecore.feeds.base import BarBatch, CorporateAction, SymbolFailure, make_rows
 from tradecore.model import Instrument
 from tradecore.sessions import Calendar
@@ -256,11 +256,19 @@ def load_history(
     symbols: Sequence[str] | None = None,
     progress: Progress = lambda text: None,
 ) -> dict[str, object]:
-    """Load a range and validate it in blocks of a year; what was loaded and judged before costs a look."""
+    """Load a range and validate it in blocks of a year; what was loaded and judged before costs a look.
+
+    Raises SessionError for a range without a session, and what the feed raises.
+    """
     from tradecore.context import book_calendar
 
     calendar = book_calendar(settings)
     sessions = calendar.sessions_in_range(first, last)
+    if not sessions:
+        raise SessionError(
+            f"there is no session of {calendar.name} from {first} to {last}.",
+            next_step="give the earlier session first, and a range that has a trading day in it",
+        )
     progress(f"fetching {len(sessions)} sessions")
     result = ingest_range(
         settings,

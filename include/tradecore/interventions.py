@@ -13,6 +13,7 @@ from tradecore import context, venue
 from tradecore.context import Context
 from tradecore.errors import BookError, ConfigError
 from tradecore.execution.lifecycle import AT_RISK, AT_VENUE, WAITING
+from tradecore.execution_views import unknown_order
 from tradecore.settings import Settings
 from tradecore.storage import books, queries
 from tradecore.storage.connection import book_lock
@@ -33,11 +34,7 @@ def order_context(settings: Settings, conn: psycopg.Connection, client_order_id:
     row = conn.execute(SQL["order_bar"], (client_order_id,)).fetchone()
     conn.rollback()
     if row is None:
-        raise BookError(
-            f"there is no order {client_order_id!r}.",
-            next_step="list them: python -m tradecore orders",
-            client_order_id=client_order_id,
-        )
+        raise unknown_order(client_order_id)
     bars = context.contexts(settings, conn, book=str(row[0]), session_date=row[1], now=now)
     return next(bar for bar in bars if bar.bar_end_at == row[2])
 

@@ -187,7 +187,14 @@ def status(found: Settings, conn: psycopg.Connection, name: str, now: datetime) 
         "undelivered": failures,
         "well": state.healthy and not late and not any(trouble.values()),
         "state": book(conn, name)["state"],
+        "ordered": _ordered(conn, name),
     }
+
+
+def _ordered(conn: psycopg.Connection, name: str) -> str:
+    """Return what a person ordered for the next bar, or ''."""
+    row = conn.execute(SQL["ordered_state"], {"book": name}).fetchone()
+    return "" if row is None else f"{STATE_NAMES[row[0]]} from {row[1]:%Y-%m-%d %H:%M} UTC on, by {row[2]}: {row[3]}"
 
 
 def _due(found: Settings, now: datetime) -> date | None:
@@ -195,7 +202,7 @@ def _due(found: Settings, now: datetime) -> date | None:
     patience = timedelta(minutes=found.trading.book.run_delay_minutes + found.trading.alerts.late_after_minutes)
     last = book_calendar(found).session_at_or_before(now - patience)
     end = feed_of(found).last_session(found.trading.universe.symbols)
-    return last if end is None or last <= end else end
+    return last if end is None or last <= end else None
 
 
 def status_text(r: dict[str, Any]) -> str:
@@ -211,6 +218,8 @@ def status_text(r: dict[str, Any]) -> str:
             f"`python -m tradecore run-session {r['next_session']}`"
         )
     lines.append(f"  venue: {r['venue']}")
+    if r["ordered"]:
+        lines.append(f"  ordered: {r['ordered']}")
     if r["waiting"]:
         lines.append(f"  waits for {r['waiting']}")
     if r["open_breaks"]:

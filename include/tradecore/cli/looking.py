@@ -108,5 +108,5 @@ def backtest(first: Day, last: Day, as_json: Json = False) -> None:
 
 @app.command()
 def window(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Say when a session's orders may be sent, and what they wait for. Example: tradecore window 2005-02-28"""
+    """Say when a session's orders may be sent, what they wait for. Example: python -m tradecore window 2005-02-28"""
     run_stage("window", day, book, bar, as_json, lambda p, ctx: p.window(ctx))

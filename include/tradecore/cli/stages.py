@@ -27,12 +27,14 @@ def init(
 
     Example: python -m tradecore init --before 2004-09-01
     """
-    from tradecore import ingestion, market, pipeline
+    from tradecore import ingestion, market, pipeline, views
     from tradecore.context import book_calendar
+    from tradecore.storage import books
 
     found = load_settings()
     calendar, trading = book_calendar(found), found.trading
     with connection(found) as conn:
+        known = books.find(conn, book or trading.book.name) is not None
         first = parse_day(before) if before else pipeline.last_available_session(found, conn, now())
         rows = max([r.lookback_bars for r in market.rules(found)] + [trading.risk.volatility_lookback_bars + 1])
         warm = calendar.previous_session(first)
@@ -49,10 +51,12 @@ def init(
             progress=lambda text: typer.echo(f"  {text}", err=True),
         )
         record = pipeline.open_book(found, conn, book=book or trading.book.name, before=first, now=now())
+        following = views.status(found, conn, record.book, now())["next_session"]
+    stays = " already; it stays as it is" if known else ""
     show(
-        {"book": record.book, "inception": str(record.inception_at), "history": loaded},
+        {"book": record.book, "inception": str(record.inception_at), "next_session": following, "history": loaded},
         as_json,
-        f"book {record.book} is open since {record.inception_at:%Y-%m-%d}; its next session is {first}",
+        f"book {record.book} is open since {record.inception_at:%Y-%m-%d}{stays}; its next session is {following}",
     )
 
 
@@ -114,19 +118,22 @@ def run_session(day: Day, book: Book = "", as_json: Json = False) -> None:
 
 @app.command()
 def ingest(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Fetch a session's bars and the corporate actions up to the next one. Example: tradecore ingest 2005-02-28"""
+    """Fetch a session's bars and the corporate actions up to the next one.
+
+    Example: python -m tradecore ingest 2005-02-28
+    """
     run_stage("ingest", day, book, bar, as_json, lambda p, ctx: p.ingest(ctx))
 
 
 @app.command()
 def validate(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Check a session's bars and say whether the gate is open. Example: tradecore validate 2005-02-28"""
+    """Check a session's bars and say whether the gate is open. Example: python -m tradecore validate 2005-02-28"""
     run_stage("validate", day, book, bar, as_json, lambda p, ctx: p.validate(ctx))
 
 
 @app.command()
 def settle(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Let a session's bar happen to the book. Example: tradecore settle 2005-02-28"""
+    """Let a session's bar happen to the book. Example: python -m tradecore settle 2005-02-28"""
     run_stage("settle", day, book, bar, as_json, lambda p, ctx: (p.turn(ctx) and p.settle(ctx)) or p.settle(ctx))
 
 
@@ -138,7 +145,10 @@ def signal(
     bar: Bar = 0,
     as_json: Json = False,
 ) -> None:
-    """Score the strategies at a session's close. Example: tradecore signal 2005-02-28 --strategy ma_crossover"""
+    """Score the strategies at a session's close.
+
+    Example: python -m tradecore signal 2005-02-28 --strategy ma_crossover
+    """
 
     def call(p: Any, ctx: Context) -> dict[str, object]:
         names = p.strategies(ctx)
@@ -154,29 +164,29 @@ def signal(
 
 @app.command()
 def risk(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Turn scores into targets within the limits. Example: tradecore risk 2005-02-28"""
+    """Turn scores into targets within the limits. Example: python -m tradecore risk 2005-02-28"""
     run_stage("risk", day, book, bar, as_json, lambda p, ctx: p.risk(ctx))
 
 
 @app.command()
 def plan(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Write the order sheet for the next bar. Example: tradecore plan 2005-02-28"""
+    """Write the order sheet for the next bar. Example: python -m tradecore plan 2005-02-28"""
     run_stage("plan", day, book, bar, as_json, lambda p, ctx: p.plan(ctx))
 
 
 @app.command()
 def report(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Write a session's HTML report and print its path. Example: tradecore report 2005-02-28"""
+    """Write a session's HTML report and print its path. Example: python -m tradecore report 2005-02-28"""
     run_stage("report", day, book, bar, as_json, lambda p, ctx: p.report(ctx))
 
 
 @app.command()
 def submit(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Send a session's approved sheet, each order once. Example: tradecore submit 2005-02-28"""
+    """Send a session's approved sheet, each order once. Example: python -m tradecore submit 2005-02-28"""
     run_stage("submit", day, book, bar, as_json, lambda p, ctx: p.submit(ctx))
 
 
 @app.command()
 def close(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) -> None:
-    """Close a session's bar without a decision if none was made. Example: tradecore close 2005-02-28"""
+    """Close a session's bar without a decision if none was made. Example: python -m tradecore close 2005-02-28"""
     run_stage("close", day, book, bar, as_json, lambda p, ctx: p.close(ctx))

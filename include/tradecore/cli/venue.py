@@ -14,7 +14,7 @@ from tradecore.cli.shell import Book, Json, app, connection, load_settings, now,
 live = typer.Typer(no_args_is_help=True, help="The database's key of live trading: one of three that must agree.")
 app.add_typer(live, name="live")
 
-OrderId = Annotated[str, typer.Argument(metavar="CLIENT_ORDER_ID", help="As `tradecore orders` shows it.")]
+OrderId = Annotated[str, typer.Argument(metavar="CLIENT_ORDER_ID", help="As `python -m tradecore orders` shows it.")]
 
 
 @app.command()
@@ -61,10 +61,12 @@ def cancel(order_id: OrderId, as_json: Json = False) -> None:
 def breaks(book: Book = "", as_json: Json = False) -> None:
     """List the differences between ledger and broker that nobody has explained. Example: python -m tradecore breaks"""
     from tradecore import execution_views
+    from tradecore.storage import books
 
     found = load_settings()
     with connection(found) as conn:
-        rows = execution_views.breaks(conn, book or found.trading.book.name, now())
+        name = books.get(conn, book or found.trading.book.name).book
+        rows = execution_views.breaks(conn, name, now())
     show(rows, as_json, execution_views.breaks_text(rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -48,7 +49,11 @@ class Backtest:
 
 
 def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: date) -> Inputs:
-    """Read bars, actions and scores of the sessions first..last, with the look-back before them."""
+    """Read bars, actions and scores of the sessions first..last, with the look-back before them.
+
+    Raises SessionError for a range without a session, or one that begins before the bars of the database or ends
+    after them: what was never loaded would count as days without a trade.
+    """
     trading, calendar = settings.trading, book_calendar(settings)
     timeframe, source = trading.book.timeframe, trading.data.feed
     if last < first:
@@ -58,6 +63,10 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         members = market.sync_members(conn, settings, calendar)
     instruments = [m.instrument for m in members]
     ends = [(d, e) for d in calendar.sessions_in_range(first, last) for e in calendar.bar_ends(d, timeframe)]
+    if not ends:
+        raise SessionError(
+            f"there is no session of {calendar.name} from {first} to {last}.", next_step="give a longer range"
+        )
     back = max([r.lookback_bars for r in rules] + [trading.risk.volatility_lookback_bars + 1])
     panel = market.read_panel(
         conn,
@@ -66,6 +75,7 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         instruments=instruments,
         ends=market.bar_ends_until(calendar, ends[0][1], timeframe, back) + ends[1:],
     )
+    _require_bars([bool(row.any()) for row in panel.traded[back - 1 :]], [d for d, _ in ends])
     actions = stored.read_actions(
         conn,
         source=source,
@@ -98,6 +108,19 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         strategies=names,
         cash_e4=to_quanta(settings.initial_cash_usd, MONEY_SCALE),
         days=tuple(d for d, _ in ends),
+    )
+
+
+def _require_bars(traded: Sequence[bool], days: Sequence[date]) -> None:
+    """Raise SessionError if nothing traded at the first or the last bar of a range."""
+    if traded[0] and traded[-1]:
+        return
+    have = [day for day, there in zip(days, traded, strict=True) if there]
+    found = f"those of {have[0]} to {have[-1]} are there" if have else "none is there"
+    raise SessionError(
+        f"the database lacks bars of the range {days[0]} to {days[-1]}: {found}.",
+        next_step=f"python -m tradecore load-history {days[0]} {days[-1]}, with some months before the first for the "
+        "look-back; or choose a range that is loaded",
     )
 
 

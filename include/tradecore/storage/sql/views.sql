@@ -86,6 +86,11 @@ WHERE o.book = %(book)s
                                 JOIN bar_runs q USING (book, bar_end_at) WHERE i.book = o.book))
 ORDER BY o.bar_end_at, o.version, o.line_no, o.child
 
+-- name: ordered_state
+SELECT to_state, bar_end_at, actor, reason FROM state_events
+WHERE book = %(book)s AND actor <> 'breaker' AND bar_end_at > (SELECT max(bar_end_at) FROM book_states s WHERE s.book = %(book)s)
+ORDER BY bar_end_at DESC, event_no DESC LIMIT 1
+
 -- name: order_life
 SELECT event_no, status, happened_at, detail FROM order_events WHERE client_order_id = %s ORDER BY event_no
 
