@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -249,6 +250,7 @@ def _near_key(key: str) -> str | None:
 def read_env_file(path: Path, name: str, environ: Mapping[str, str]) -> EnvValues:
     """Merge a .env file under the real environment, which wins. A file that is not there adds nothing.
 
+    What wins is what somebody has set: a copy of the file that an activated shell took earlier gives way to the file.
     Raises ConfigError where the file cannot be read or a line is not KEY=VALUE.
     """
     if not path.is_file():
@@ -262,8 +264,25 @@ def read_env_file(path: Path, name: str, environ: Mapping[str, str]) -> EnvValue
     bad = [item for item in bindings if item.error]
     if bad:
         raise config_error([Problem(source=name, line=_line(item), rule="is not KEY=VALUE") for item in bad])
-    lines = {item.key: _line(item) for item in bindings if item.key is not None and item.key not in environ}
-    return EnvValues(values={**values, **environ}, file_lines=lines, file_name=name)
+    older = _copies(environ) & {item.key for item in bindings if item.key is not None}
+    set_by_hand = {key: value for key, value in environ.items() if key not in older}
+    lines = {item.key: _line(item) for item in bindings if item.key is not None and item.key not in set_by_hand}
+    return EnvValues(values={**values, **set_by_hand}, file_lines=lines, file_name=name)
+
+
+def _copies(environ: Mapping[str, str]) -> set[str]:
+    """Return the keys that deploy/environment.py put into this environment and that nobody has changed since.
+
+    None in the processes of `make up`: their settings are those of their start, whatever is written meanwhile.
+    """
+    if "NATIVE_STACK" in environ:
+        return set()
+    sums = dict(item.rsplit("=", 1) for item in environ.get("NATIVE_ENVIRONMENT", "").split())
+    return {
+        key
+        for key, crc in sums.items()
+        if key in environ and crc == f"{zlib.crc32(environ[key].encode(errors='surrogateescape')):08x}"
+    }
 
 
 def _line(binding: object) -> int:

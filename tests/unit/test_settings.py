@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import zlib
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -641,6 +642,23 @@ def test_env_file_is_read_under_the_real_environment(home: Path, monkeypatch: py
     (home / "other").write_text("LOG_LEVEL=ERROR\n")
     monkeypatch.setenv("TRADECORE_ENV_FILE", "other")
     assert settings.load().log_level == "ERROR"
+
+
+def test_an_activated_shell_follows_the_env_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that read .env when it was activated must not go on trading with what the file said then."""
+
+    def exported(key: str, value: str) -> str:  # as deploy/environment.py does, and tells of it
+        monkeypatch.setenv(key, value)
+        return f"{key}={zlib.crc32(value.encode()):08x}"
+
+    marks = [exported("PAPER_TRADING", "false"), exported("INITIAL_CASH", "7000"), exported("LOG_LEVEL", "ERROR")]
+    monkeypatch.setenv("NATIVE_ENVIRONMENT", " ".join(marks))
+    monkeypatch.setenv("INITIAL_CASH", "8000")  # by hand, since
+    (home / ".env").write_text("PAPER_TRADING=true\nINITIAL_CASH=5000\nLOG_LEVEL=\n")
+    found = settings.load()
+    assert (found.paper_trading, found.initial_cash_usd, found.log_level) == (True, Decimal(8000), "INFO")
+    monkeypatch.setenv("NATIVE_STACK", str(home))  # a part of the running stack keeps the settings of its start
+    assert (settings.load().paper_trading, settings.load().log_level) == (False, "ERROR")
 
 
 def test_problem_in_the_env_file_has_its_line(home: Path) -> None:
