@@ -72,7 +72,7 @@ def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
         validated = stage("validate")
         with TaskGroup("turn"):
             turn = task_env.TurnSensor(task_id="run", mode="reschedule", timeout=12 * 3600)
-        settled = stage("settle")
+        settled = stage("settle", retries=12)  # as submit: a broker that is down for half an hour costs no session
         with TaskGroup("gate"):
             guard = task.short_circuit(task_id="run", ignore_downstream_trigger_rules=False)
             gate = guard(task_env.gate_open)(validated)
@@ -81,7 +81,7 @@ def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
             named_after = task(task_id="run", map_index_template="{{ task.op_kwargs['strategy'] }}")
             signals = named_after(task_env.signal).expand(strategy=strategies)
         risk = stage("risk", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
-        plan = stage("plan")
+        plan = stage("plan", retries=12)
         report = stage("report", trigger_rule=TriggerRule.NONE_FAILED)
         with TaskGroup("approve"):
             asked = task(task_id="run")(sending.sheets_to_sign)()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from tradecore import decision, guard, observation, unknowns
 from tradecore.context import Context
-from tradecore.errors import Rejected
+from tradecore.errors import Rejected, Unavailable, Unknown
 from tradecore.execution.broker import BrokerOrder, Desk
 from tradecore.storage import queries
 from tradecore.storage.connection import book_lock
@@ -78,3 +78,20 @@ def end(ctx: Context, broker_order_ids: Iterable[str]) -> tuple[BrokerOrder, ...
         working = unknowns.with_parents(ctx, working)
     ctx.conn.commit()
     return working
+
+
+def end_forbidden(ctx: Context) -> dict[str, object]:
+    """End at once what a halt forbids, also where the sheet was sent long ago. A simulated book has nothing to ask.
+
+    Never raises for a venue that is down: `venue` says what may still work there.
+    """
+    if ctx.record.kind == "simulated":
+        return {}
+    try:
+        ids = unwanted(ctx, replaced=False)
+        ended = end(ctx, ids) if ids else ()
+    except (Rejected, Unavailable, Unknown) as error:
+        return {"venue": f"not cancelled: {error.message}", "next": "say halt again, or cancel at the broker"}
+    if ended is None:
+        return {"venue": f"{len(ids)} orders were asked to end and still work", "next": "look at the broker"}
+    return {"venue": f"{len(ids)} working orders ended"}

@@ -350,6 +350,13 @@ class Trading(ConfigModel):
         if self.execution.algorithm == "twap" and self.execution.order_style not in ("market", "limit"):
             rule = f"needs order_style market or limit, not {self.execution.order_style}"
             broken.append((("execution", "algorithm"), "twap", rule))
+        attached = self.execution.stop_loss_frac is not None or self.execution.take_profit_frac is not None
+        if attached and self.execution.algorithm == "twap":
+            rule = "must be none with stop_loss_frac or take_profit_frac: slices carry no stop"
+            broken.append((("execution", "algorithm"), "twap", rule))
+        if attached and self.execution.order_style == "market_on_close":
+            rule = "cannot have stop_loss_frac or take_profit_frac: a bracket is not for the closing auction"
+            broken.append((("execution", "order_style"), "market_on_close", rule))
         shares = sum(self.strategies[name].capital_share for name in self.enabled())
         if shares > 1 + 1e-9:
             broken.append(

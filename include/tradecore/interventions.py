@@ -29,6 +29,23 @@ def at_venue(ctx: Context, clock: Callable[[], datetime], sleep: Callable[[float
     return replace(ctx, desk=venue.open_desk(ctx.settings, ctx.conn, ctx.record, clock, sleep))
 
 
+def newest_bar(settings: Settings, conn: psycopg.Connection, book: str, now: datetime) -> Context:
+    """Return the context of the newest bar that a book has settled."""
+    record = books.get(conn, book)
+    row = conn.execute(books.SQL["last_state"], (book,)).fetchone()
+    conn.rollback()
+    assert row is not None  # opening a book writes its first state
+    return Context(
+        settings=settings,
+        conn=conn,
+        record=record,
+        calendar=context.book_calendar(settings),
+        session_date=row[1],
+        bar_end_at=row[0],
+        now=now,
+    )
+
+
 def order_context(settings: Settings, conn: psycopg.Connection, client_order_id: str, now: datetime) -> Context:
     """Return the context of the bar at which an order was decided. Raises BookError for an order that is not ours."""
     row = conn.execute(SQL["order_bar"], (client_order_id,)).fetchone()

@@ -142,7 +142,14 @@ def _require_adoptable(ctx: Context, found: _Found, members: dict[str, int]) -> 
     working = sorted({o.symbol for o in found.orders if not o.ended})
     shorts = sorted(p.symbol for p in found.positions if p.qty < 0)
     strange = sorted(p.symbol for p in found.positions if p.symbol not in members)
+    following = ctx.calendar.next_bar_end(ctx.next_bar_end, ctx.record.timeframe)
+    newest = ctx.calendar.session_at_or_before(ctx.now)
     reasons = [
+        (  # what is held now would go through the splits since then once more
+            bool(found.positions) and ctx.now >= following,
+            f"holds shares now, and the book would begin with them at {ctx.session_date}",
+            f"open it before session {newest}: python -m tradecore init, without --before",
+        ),
         (account.currency != ctx.record.currency, f"is in {account.currency}", "open it with an account in USD"),
         (account.trading_blocked, "is blocked for trading", "ask the broker why, or take another account"),
         (bool(working), f"has working orders in {', '.join(working)}", "cancel them at the broker, then open the book"),
@@ -201,6 +208,14 @@ def _write(ctx: Context, found: _Found, members: dict[str, int]) -> None:
 def _know_account(ctx: Context, number: str) -> None:
     """Keep the number that the broker reports; live trading stays off until a person turns it on."""
     conn, account = ctx.conn, ctx.record.account
+    other = conn.execute(SQL["account_of_number"], (number, account)).fetchone()
+    if other is not None:
+        raise BookError(
+            f"the broker reports account {number}, which is known here as {other[0]!r}: two names would book each "
+            "fill twice.",
+            next_step=f"set book.account: {other[0]} in trading.yaml, or use the keys of another account",
+            book=ctx.book,
+        )
     row = conn.execute(SQL["account_number"], (account,)).fetchone()
     if row is None:
         conn.execute(SQL["add_account"], (account, number, "init", f"book {ctx.book} opened", ctx.now))

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parity_case import configure
 from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
 
 from conftest import new_database
-from tradecore import guard, observation, pipeline, submission, unknowns
+from tradecore import cancelling, guard, interventions, observation, pipeline, submission, unknowns, venue
+from tradecore.errors import BookError, ConfigError
 from tradecore.execution.broker import BrokerOrder, OrderRequest, Permit
 from tradecore.storage import migrate
 from tradecore.storage.connection import connect
@@ -240,3 +242,74 @@ def test_slices_that_were_paid_are_counted_once(database_url: str, tmp_path: Pat
             made.hands.sleep(float(str(done["again_s"])))
         assert made.desk.broker.account().cash < Decimal(90_000), "not exercised: too little was bought"
         assert {s for _, _, s, _ in made.orders(DAY)} == {"ACKED"}
+
+
+# ------------------------------------------------------------------------------- halts, accounts, configuration
+
+
+def test_a_halt_ends_what_was_sent_long_ago(book: RealBook):
+    """The bar is closed, its orders rest for the next open: a halt is for them too."""
+    assert book.stage("submit", DAY)["done"]
+    pipeline.change_state(
+        book.settings, book.conn, book=BOOK, state="HALTED", actor="test", reason="now", now=book.hands.now
+    )
+    ctx = replace(interventions.newest_bar(book.settings, book.conn, BOOK, book.hands.now), desk=book.desk)
+    book.faults("timeout_refused", method="DELETE")
+    assert "not cancelled" in str(cancelling.end_forbidden(ctx)["venue"])
+    assert "ended" in str(cancelling.end_forbidden(ctx)["venue"])
+    assert {status for _, _, status, _ in book.orders(DAY)} == {"CANCELED"}
+    assert [o for o in book.desk.broker.orders_since(book.hands.now) if not o.ended] == []
+
+
+def test_a_book_whose_account_another_one_has_taken_over_is_refused(book: RealBook):
+    record = book.context(DAY).record
+    book.conn.execute(
+        "INSERT INTO books SELECT (jsonb_populate_record(b, jsonb_build_object('book', 'newer', 'opened_at',"
+        " b.opened_at + interval '1 day'))).* FROM books b WHERE book = %s",
+        (BOOK,),
+    )
+    book.conn.commit()
+    with pytest.raises(BookError, match="belongs to book 'newer'"):
+        venue.open_desk(book.settings, book.conn, record, book.hands.clock, book.hands.sleep)
+    newer = replace(record, book="newer")
+    assert venue.open_desk(book.settings, book.conn, newer, book.hands.clock, book.hands.sleep).broker.batch == 1
+
+
+def test_what_is_held_now_does_not_open_a_book_in_the_past(database_url: str, tmp_path: Path):
+    with connect(database_url) as conn:
+        made = RealBook(tmp_path, database_url, conn)
+        made.to(date(2005, 1, 31), 11, 0)
+        made.venue.place_by_hand(
+            {"symbol": "IBM", "qty": "10", "side": "buy", "type": "market", "time_in_force": "day"}
+        )
+        made.to(date(2005, 2, 9), 12, 0)
+        with pytest.raises(BookError, match="would begin with them at 2005-02-01"):
+            pipeline.open_book(
+                made.settings, conn, book=BOOK, before=DAY, now=made.hands.now, desk=lambda record: made.desk
+            )
+
+
+def test_an_account_has_one_name(database_url: str, tmp_path: Path):
+    with connect(database_url) as conn:
+        made = RealBook(tmp_path, database_url, conn)
+        number = made.desk.broker.account().account_number
+        conn.execute(
+            "INSERT INTO broker_accounts (account, account_number, changed_by, reason, changed_at)"
+            " VALUES ('first', %s, 'test', '', now())",
+            (number,),
+        )
+        conn.commit()
+        with pytest.raises(BookError, match="known here as 'first'"):
+            made.open(DAY)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [
+        {"stop_loss_frac": 0.1, "order_style": "market", "algorithm": "twap"},
+        {"take_profit_frac": 0.1, "order_style": "market_on_close"},
+    ],
+)
+def test_a_stop_that_would_not_be_attached_is_refused(tmp_path: Path, execution: dict[str, Any]):
+    with pytest.raises(ConfigError, match=r"stop_loss_frac or take_profit_frac"):
+        configure(tmp_path, "postgresql://u:p@127.0.0.1:1/none", {"execution": execution})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,26 +18,31 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with your
 
 
 def _change_state(state: str, reason: str, book: str, as_json: bool) -> None:
-    from tradecore import pipeline
+    from tradecore import cancelling, interventions, pipeline
 
     found = load_settings()
     with connection(found) as conn:
+        name = book or found.trading.book.name
         result = pipeline.change_state(
             found,
             conn,
-            book=book or found.trading.book.name,
+            book=name,
             state=state,
             actor=f"cli:{getpass.getuser()}",
             reason=reason,
             now=now(),
         )
+        if state == "HALTED":
+            ctx = interventions.newest_bar(found, conn, name, now())
+            result |= cancelling.end_forbidden(interventions.at_venue(ctx, now, time.sleep))
     show(result, as_json)
 
 
 @app.command()
 def halt(reason: Reason, book: Book = "", as_json: Json = False) -> None:
-    """Stop: nothing more is sent. What was sent before may fill at the next open; carried orders then end. Only
-    `resume` lifts it: risk.halt_lifts_after_sessions is for the halts of the breakers.
+    """Stop: nothing more is sent, and what works at a real broker is cancelled, but for the stops of a bracket. In a
+    simulated book what was sent before may fill at the next open; carried orders then end. Only `resume` lifts it:
+    risk.halt_lifts_after_sessions is for the halts of the breakers.
 
     Example: python -m tradecore halt --reason "broker maintenance"
     """
