@@ -16,6 +16,7 @@ from tradecore.execution.lifecycle import AT_RISK, AT_VENUE, WAITING
 from tradecore.execution_views import unknown_order
 from tradecore.settings import Settings
 from tradecore.storage import books, queries
+from tradecore.storage.books import BookRecord
 from tradecore.storage.connection import book_lock
 
 SQL = queries.load("views")
@@ -23,10 +24,25 @@ SIMULATED = "simulated"
 
 
 def at_venue(ctx: Context, clock: Callable[[], datetime], sleep: Callable[[float], None]) -> Context:
-    """Return the context with its venue open. A simulated book needs none: its venue is in the database."""
+    """Return the context with its venue open. A simulated book needs none: its venue is in the database.
+
+    Raises BookError for a book whose account another one was opened on later: each fill is booked once.
+    """
     if ctx.record.kind == SIMULATED or ctx.desk is not None:
         return ctx
+    _require_own_account(ctx.conn, ctx.record)
     return replace(ctx, desk=venue.open_desk(ctx.settings, ctx.conn, ctx.record, clock, sleep))
+
+
+def _require_own_account(conn: psycopg.Connection, record: BookRecord) -> None:
+    row = conn.execute(SQL["successor"], {"account": record.account, "book": record.book}).fetchone()
+    conn.rollback()
+    if row is not None:
+        raise BookError(
+            f"account {record.account!r} belongs to book {row[0]!r} since that was opened; {record.book!r} has ended.",
+            next_step=f"go on with --book {row[0]}, or open a book on another account",
+            book=record.book,
+        )
 
 
 def newest_bar(settings: Settings, conn: psycopg.Connection, book: str, now: datetime) -> Context:

@@ -7,11 +7,10 @@ from datetime import datetime
 
 import psycopg
 
-from tradecore.errors import BookError, ConfigError
+from tradecore.errors import ConfigError
 from tradecore.execution.broker import Broker, Desk
 from tradecore.execution.simulated import SimulatedBroker
 from tradecore.settings import Settings
-from tradecore.storage import queries
 from tradecore.storage.books import BookRecord
 
 LIVE = {"alpaca-paper": False, "alpaca-live": True}
@@ -27,25 +26,9 @@ def open_desk(
     """Return the desk of a book: its broker, the clock that goes on while it waits (aware), and how it waits (seconds).
 
     The book's kind decides, whatever is configured now: a book that was opened on paper never trades live. Nothing is
-    asked of the venue here. Raises ConfigError without keys, or for an address that is not the account's; BookError for
-    a book whose account another one was opened on later: each fill is booked once.
+    asked of the venue here. Raises ConfigError without keys, or for an address that is not the account's.
     """
-    if record.kind != "simulated":
-        _require_own_account(conn, record)
     return Desk(broker=_broker(settings, conn, record, clock), clock=clock, sleep=sleep)
-
-
-def _require_own_account(conn: psycopg.Connection, record: BookRecord) -> None:
-    row = conn.execute(
-        queries.load("observation")["successor"], {"account": record.account, "book": record.book}
-    ).fetchone()
-    conn.rollback()
-    if row is not None:
-        raise BookError(
-            f"account {record.account!r} belongs to book {row[0]!r} since that was opened; {record.book!r} has ended.",
-            next_step=f"go on with --book {row[0]}, or open a book on another account",
-            book=record.book,
-        )
 
 
 def _broker(settings: Settings, conn: psycopg.Connection, record: BookRecord, clock: Callable[[], datetime]) -> Broker:

@@ -15,7 +15,7 @@ from parity_case import configure
 from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
 
 from conftest import new_database
-from tradecore import cancelling, guard, interventions, observation, pipeline, submission, unknowns, venue
+from tradecore import cancelling, guard, interventions, observation, pipeline, submission, unknowns
 from tradecore.errors import BookError, ConfigError
 from tradecore.execution.broker import BrokerOrder, OrderRequest, Permit
 from tradecore.storage import migrate
@@ -262,7 +262,7 @@ def test_a_halt_ends_what_was_sent_long_ago(book: RealBook):
 
 
 def test_a_book_whose_account_another_one_has_taken_over_is_refused(book: RealBook):
-    record = book.context(DAY).record
+    ctx = replace(book.context(DAY), desk=None)
     book.conn.execute(
         "INSERT INTO books SELECT (jsonb_populate_record(b, jsonb_build_object('book', 'newer', 'opened_at',"
         " b.opened_at + interval '1 day'))).* FROM books b WHERE book = %s",
@@ -270,9 +270,9 @@ def test_a_book_whose_account_another_one_has_taken_over_is_refused(book: RealBo
     )
     book.conn.commit()
     with pytest.raises(BookError, match="belongs to book 'newer'"):
-        venue.open_desk(book.settings, book.conn, record, book.hands.clock, book.hands.sleep)
-    newer = replace(record, book="newer")
-    assert venue.open_desk(book.settings, book.conn, newer, book.hands.clock, book.hands.sleep).broker.batch == 1
+        pipeline.at_venue(ctx, book.hands.clock, book.hands.sleep)
+    newer = replace(ctx, record=replace(ctx.record, book="newer"))
+    assert pipeline.at_venue(newer, book.hands.clock, book.hands.sleep).desk is not None
 
 
 def test_what_is_held_now_does_not_open_a_book_in_the_past(database_url: str, tmp_path: Path):

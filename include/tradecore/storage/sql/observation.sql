@@ -76,11 +76,6 @@ SELECT account_number FROM broker_accounts WHERE account = %s
 -- name: account_of_number
 SELECT account FROM broker_accounts WHERE account_number = %s AND account <> %s
 
--- name: successor
--- The book that was opened later on the same account of a venue.
-SELECT book FROM books WHERE account = %(account)s AND kind <> 'simulated' AND book <> %(book)s
-  AND opened_at > (SELECT opened_at FROM books WHERE book = %(book)s) ORDER BY opened_at DESC LIMIT 1
-
 -- name: add_account
 INSERT INTO broker_accounts (account, account_number, live_enabled, changed_by, reason, changed_at)
 VALUES (%s, %s, false, %s, %s, %s)

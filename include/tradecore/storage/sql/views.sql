@@ -61,6 +61,11 @@ FROM orders o WHERE o.client_order_id = %s
 -- name: broker_account
 SELECT account_number, live_enabled FROM broker_accounts WHERE account = %(account)s
 
+-- name: successor
+-- The book that was opened later on the same account of a venue.
+SELECT book FROM books WHERE account = %(account)s AND kind <> 'simulated' AND book <> %(book)s
+  AND opened_at > (SELECT opened_at FROM books WHERE book = %(book)s) ORDER BY opened_at DESC LIMIT 1
+
 -- name: set_live
 INSERT INTO broker_accounts (account, account_number, live_enabled, changed_by, reason, changed_at)
 VALUES (%(account)s, %(number)s, %(enabled)s, %(by)s, %(reason)s, %(now)s)
