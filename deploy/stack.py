@@ -16,12 +16,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from dotenv import dotenv_values
 
 import environment as project
 import processes
@@ -55,11 +57,22 @@ def parts(port: int) -> dict[str, list[str]]:
 # -- what runs
 
 
-def note(name: str, pid: int) -> None:
-    """Remember a part by pid, start time and boot."""
+def note(name: str, pid: int, settings: str = "") -> None:
+    """Remember a part by pid, start time and boot, and what settings it was started with."""
     process = processes.look(pid)
     record = {"pid": pid, "started": process.started if process else 0, "boot": processes.boot_id()}
-    (RUN / f"{name}.json").write_text(json.dumps(record))
+    (RUN / f"{name}.json").write_text(json.dumps(record | {"settings": settings}))
+
+
+def settings_of(name: str) -> str:
+    """Return the sum of the settings that a part was started with, '' if it was not noted."""
+    return str(json.loads((RUN / f"{name}.json").read_text()).get("settings", ""))
+
+
+def settings_sum(env: Mapping[str, str]) -> str:
+    """Return a checksum of the keys that .env names and of the values in force for them."""
+    keys = sorted(key for key in dotenv_values(ROOT / ".env") if key in env)
+    return f"{zlib.crc32(json.dumps([[key, env[key]] for key in keys]).encode()):08x}"
 
 
 def noted(name: str) -> tuple[int, processes.Process | None]:
@@ -100,7 +113,9 @@ def up() -> int:
     compile_kernels(env)
     for name, command in parts(port).items():
         if running(name) is not None:
-            print(f"  {name}: runs already")
+            older = settings_of(name) not in ("", settings_sum(env))
+            late = ", with the settings of its start; for those of now: make down, make up" if older else ""
+            print(f"  {name}: runs already{late}")
             continue
         processes.end(family([name]), "SIGKILL", 5)  # what a killed part left behind
         with open_log(name) as log:
@@ -113,7 +128,7 @@ def up() -> int:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        note(name, child.pid)
+        note(name, child.pid, settings_sum(env))
         print(f"  {name}: started, pid {child.pid}")
     if not wait_until_well(port):
         return 1

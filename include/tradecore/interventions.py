@@ -11,7 +11,7 @@ import psycopg
 
 from tradecore import context, venue
 from tradecore.context import Context
-from tradecore.errors import BookError, ConfigError
+from tradecore.errors import BookError, ConfigError, Rejected
 from tradecore.execution.lifecycle import AT_RISK, AT_VENUE, WAITING
 from tradecore.execution_views import unknown_order
 from tradecore.settings import Settings
@@ -101,7 +101,14 @@ def cancel(ctx: Context, client_order_id: str, actor: str) -> dict[str, Any]:
         ctx.conn.commit()
         return {"order": client_order_id, "was": status, "now": "CANCELED"}
     assert ctx.desk is not None and broker_id is not None  # noqa: PT018 - the shell opened it; checked above
-    ctx.desk.broker.cancel(str(broker_id))
+    try:
+        ctx.desk.broker.cancel(str(broker_id))
+    except Rejected as error:
+        raise Rejected(
+            error.message,
+            next_step="it has ended there, or ends already: the next settle books what the venue says of it",
+            **error.details,
+        ) from error
     return {"order": client_order_id, "was": status, "now": "asked for; the venue's next answer says how it ended"}
 
 

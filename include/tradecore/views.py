@@ -217,6 +217,8 @@ def status_text(r: dict[str, Any]) -> str:
             f"  LATE: session {r['due_session']} is due. next: start the stack (`make up`) or "
             f"`python -m tradecore run-session {r['next_session']}`"
         )
+    if not r["late"]:
+        lines[0] += f"; next session {r['next_session']}"
     lines.append(f"  venue: {r['venue']}")
     if r["ordered"]:
         lines.append(f"  ordered: {r['ordered']}")

@@ -66,6 +66,7 @@ def test_a_book_whose_feed_has_ended_is_not_late(project, conn):
     project.configure({"data": {"last_session": date(2005, 3, 31)}})
     said = project.run("status")
     assert (said.code, "LATE" in said.out) == (0, False)
+    assert said.out.splitlines()[0].endswith("; next session 2005-02-01")
     assert said.out.endswith("all is well\n")
     assert project.run("doctor").code == 0
 

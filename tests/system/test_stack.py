@@ -72,6 +72,18 @@ def test_status_names_every_part_and_up_again_starts_nothing(up: Stack) -> None:
     assert [up.pid(part) for part in PARTS] == pids
 
 
+def test_up_again_after_a_change_of_the_settings_says_that_they_are_not_in_force(up: Stack) -> None:
+    env_file = up.root / ".env"
+    before = env_file.read_text() if env_file.exists() else None
+    env_file.write_text((before or "") + "INITIAL_CASH=4321\n")
+    try:
+        again = up.make("up", timeout_s=60)
+    finally:
+        env_file.write_text(before) if before is not None else env_file.unlink()
+    assert again.stdout.count("runs already, with the settings of its start") == len(PARTS), again.stdout
+    assert "settings of its start" not in up.make("up", timeout_s=60).stdout
+
+
 def test_every_part_is_a_session_of_its_own(up: Stack) -> None:
     """A closed SSH session signals its own session only."""
     for part in PARTS:
