@@ -15,8 +15,8 @@ from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
 
 from alpaca_standin.state import State
 from table_checksums import table_checksums
-from tradecore import observation, pipeline, reconciliation, tax_lots, unknowns
-from tradecore.errors import BookError
+from tradecore import interventions, observation, pipeline, reconciliation, tax_lots, unknowns
+from tradecore.errors import BookError, Rejected
 from tradecore.execution.alpaca import AlpacaBroker
 from tradecore.storage import migrate
 from tradecore.storage.connection import connect
@@ -326,6 +326,14 @@ def test_an_order_found_with_other_parameters_halts_the_book(book: RealBook):
     assert rows(book, "SELECT severity FROM alerts WHERE kind = 'halted'") == [("critical",)]
     settle(book, NEXT)
     assert rows(book, "SELECT trading_state FROM book_states ORDER BY bar_end_at DESC LIMIT 1") == [(2,)]
+
+
+def test_a_second_cancel_by_hand_says_what_follows(book: RealBook):
+    order_id = any_order(book)
+    assert interventions.cancel(book.context(DAY), order_id, "ann")["was"] == "ACKED"
+    with pytest.raises(Rejected) as caught:
+        interventions.cancel(book.context(DAY), order_id, "ann")
+    assert caught.value.next_step.startswith("it has ended there, or ends already")
 
 
 def test_a_cancel_and_a_fill_that_cross_are_both_kept(book: RealBook):
