@@ -280,16 +280,7 @@ def checksum(trial: Trial) -> dict[str, str]:
     """Return a hash of each business table, its rows in order, times of looking left out."""
     found = {}
     for table in BUSINESS:
-        columns = [
-            r[0]
-            for r in rows(
-                trial,
-                "SELECT column_name FROM information_schema.columns"
-                " WHERE table_schema = 'tradecore' AND table_name = %s ORDER BY ordinal_position",
-                table,
-            )
-            if r[0] not in VOLATILE
-        ]
+        columns = [c for c in trial.ground.columns[table] if c not in VOLATILE]
         lines = sorted(str(r) for r in rows(trial, f"SELECT {', '.join(columns)} FROM {table}"))
         found[table] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return found

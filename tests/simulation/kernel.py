@@ -23,6 +23,12 @@ class Stuck(Exception):
     """No process can go on: each waits for a lock that another one holds."""
 
 
+class Strand(greenlet):
+    """The greenlet of a process, which it names: who runs is asked at every step."""
+
+    process: Process
+
+
 class Process:
     """A simulated process: its greenlet, what dies with it, and what became of it."""
 
@@ -35,7 +41,8 @@ class Process:
         self.error: BaseException | None = None
         self.at_death: list[Callable[[], None]] = []
         self.waiters: list[Process] = []
-        self.greenlet = greenlet(self._run, hub)
+        self.greenlet = Strand(self._run, hub)
+        self.greenlet.process = self
         self._body = body
 
     def _run(self, _first: Any = None) -> None:
@@ -67,8 +74,7 @@ class Kernel:
     @property
     def current(self) -> Process | None:
         """The process that runs now; None outside of all of them."""
-        here = getcurrent()
-        return next((p for p in reversed(self.processes) if p.greenlet is here), None)
+        return getattr(getcurrent(), "process", None)
 
     def note(self, text: str) -> None:
         """Put a line into the trace: only what follows from the seed, never a time of the machine."""

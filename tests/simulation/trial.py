@@ -35,6 +35,8 @@ PROMPT_LOOKS = 6  # after so many calls that had to wait, a sensor is called les
 MAX_TRIES, RETRY_S, TURN_S = 4, 10.0, 120.0
 RUN_DELAY = timedelta(minutes=30)
 STEP_LASTS_S, DOWN_S, OUTAGE_S = 600.0, 180.0, 3_600.0
+ASKED_AGAIN_S, ANSWERS_S, UNANSWERED = 300.0, 1_200.0, 8
+LIFTED_AFTER_S = 20 * 3_600.0
 EXPECTED = (
     TradecoreError,
     psycopg.OperationalError,
@@ -126,6 +128,7 @@ class Trial:
         self.outages: list[tuple[datetime, datetime, Event]] = []
         self.begun: set[Event] = set()
         self.armed: dict[Event, Fault] = {}
+        self.asked: set[int] = set()
 
     # -- the run
 
@@ -231,8 +234,6 @@ class Trial:
                 self._start(Run(name=f"s{number}+", session=number))
             elif event.session == number and self.plan.cell is None and event.kind in ("clear", "backfill", "manual"):
                 self.kernel.at(self._soon(event.seconds), partial(self._act_alone, event, number))
-        if self.plan.variant.approval:
-            self.kernel.at(self._soon(1_200), lambda: self._sign(number))
         for event in (*self._events("person"), *self._events("outage")):
             if event.session == number:
                 self._arm_person(event, number)
@@ -276,9 +277,11 @@ class Trial:
                 tries += 1
                 self.kernel.pause(RETRY_S * 2**tries)
                 continue
-            again_s = _again_s(stage, process.result)
+            again_s = _again_s(stage, process.result, looks)
             if again_s is None:
                 return True
+            if stage == "approve":
+                self._ask(run.session)
             looks += 1
             self.kernel.pause(
                 max(again_s, 30.0 * 1.5 ** min(looks - PROMPT_LOOKS, 10) if looks > PROMPT_LOOKS else 0.0)
@@ -397,7 +400,7 @@ class Trial:
 
     def _sql_hook(self, task: Task, conn: sql.Connection) -> Callable[[str, str, Any], None]:
         def hook(moment: str, text: str, params: Any) -> None:
-            if moment == "locked":
+            if moment == "locked" and task.stage == "submit":  # no other stage may send
                 task.at_lock = invariants.facts(self)
             if moment == "statement":
                 task.touched |= {name for name in WATCHED if f"INTO {name}" in text or f"UPDATE {name}" in text}
@@ -592,8 +595,16 @@ class Trial:
         else:
             self.kernel.at(at, lambda: self._person(event, number))
 
+    def _ask(self, number: int) -> None:
+        """Have a person answer a sheet that waits; for one session in eight nobody does."""
+        if number not in self.asked:
+            self.asked.add(number)
+            if (self.plan.seed + number) % UNANSWERED:
+                self.kernel.at(self._soon(ANSWERS_S), lambda: self._sign(number))
+
     def _sign(self, number: int) -> None:
         """Have a person approve the session's newest sheet as it is."""
+        self.asked.discard(number)
         run = Run(name=f"person{number}", session=number)
         task = Task(run=run, stage="sign", process=None)  # type: ignore[arg-type]
 
@@ -622,13 +633,19 @@ class Trial:
     def _hand(self, task: Task, event: Event) -> None:
         conn = self._connection(task)
         if event.kind == "halt":
-            pipeline.change_state(
-                self.settings, conn, book=BOOK, state="HALTED", actor="person", reason="simulated", now=self.clock()
-            )
+            self._change_state(conn, "HALTED")
+            self.kernel.pause(LIFTED_AFTER_S)
+            self._change_state(conn, "ACTIVE")
         else:
             conn.execute("UPDATE approvals SET verdict = 'voided' WHERE book = %s AND verdict <> 'voided'", (BOOK,))
             conn.commit()
         self._give_back(conn, task)
+
+    def _change_state(self, conn: sql.Connection, state: str) -> None:
+        now = self.clock()
+        pipeline.change_state(
+            self.settings, conn, book=BOOK, state=state, actor="person", reason=f"simulated {now}", now=now
+        )
 
     def _outage(self, label: str) -> None:
         for start, end, event in self.outages:
@@ -690,12 +707,14 @@ def _call(stage: str, ctx: Context, run: Run) -> Any:
     return getattr(pipeline, stage)(ctx)
 
 
-def _again_s(stage: str, result: Any) -> float | None:
-    """Return after how long a stage is to be called again, or None where it is done."""
+def _again_s(stage: str, result: Any, looks: int) -> float | None:
+    """Return after how long a stage is to be called again, after so many looks, or None where it is done."""
     if stage == "turn":
         return None if result else TURN_S
-    if stage in ("submit", "approve") and isinstance(result, dict) and result.get("waiting"):
-        return float(result.get("again_s", 60.0))
+    if stage == "approve" and result["approval"] == "pending":
+        return ASKED_AGAIN_S * 2 ** min(looks, 5)
+    if stage == "submit" and result.get("waiting"):
+        return float(result["again_s"])
     return None
 
 

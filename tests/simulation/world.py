@@ -90,6 +90,7 @@ class Ground:
     base: Settings
     market: Market
     tables: tuple[str, ...]
+    columns: dict[str, list[str]]
     reset: str
     idle: list[Any] = field(default_factory=list)
 
@@ -194,7 +195,15 @@ def _ground(url: str, worker: int, base: Settings) -> Ground:
     own = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
     monitor = psycopg.connect(own, autocommit=True, options="-c search_path=tradecore,public -c lock_timeout=20s")
     tables = _written(monitor)
-    return Ground(url=own, monitor=monitor, base=base, market=_market(), tables=tables, reset=_reset(monitor, tables))
+    return Ground(
+        url=own,
+        monitor=monitor,
+        base=base,
+        market=_market(),
+        tables=tables,
+        columns=_columns(monitor),
+        reset=_reset(monitor, tables),
+    )
 
 
 def drop(ground: Ground) -> None:
@@ -308,6 +317,17 @@ def _written(monitor: psycopg.Connection[Any]) -> tuple[str, ...]:
         if row is None:
             empty.append(str(table))
     return tuple(empty)
+
+
+def _columns(monitor: psycopg.Connection[Any]) -> dict[str, list[str]]:
+    """Return the columns of every table, in order."""
+    found: dict[str, list[str]] = {}
+    for table, column in monitor.execute(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'tradecore'"
+        " ORDER BY table_name, ordinal_position"
+    ).fetchall():
+        found.setdefault(table, []).append(column)
+    return found
 
 
 def _reset(monitor: psycopg.Connection[Any], tables: Sequence[str]) -> str:

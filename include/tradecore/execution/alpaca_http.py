@@ -109,7 +109,7 @@ class Line(TradingClient):
         adapter = transport or HTTPAdapter(max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
-        self._session.trust_env = not is_loopback(url)  # no proxy between us and this machine
+        self._session.trust_env = transport is None and not is_loopback(url)  # no proxy between us and either
 
     def __repr__(self) -> str:
         return f"Line({self.url})"
