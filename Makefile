@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions mutants simulate simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ metrics-peers: venv-dev ## empyrical and quantstats, in an environment of their 
 
 simulate: venv-dev ## execution under every cell of the fault matrix and SEEDS=1000 random seeds; writes a report page
 	@PYTHONPATH=tests $(RUN) --no-database python -m simulation --seeds $(SEEDS)
+
+simulate-ci: venv-dev ## the same with 300 seeds: what CI runs
+	@PYTHONPATH=tests $(RUN) --no-database python -m simulation --seeds 300
 
 simulate-one: venv-dev ## one run of it again, with its trace: SEED=n, or PLAN='...' as a failure prints it
 	@PYTHONPATH=tests $(RUN) --no-database python -m simulation $(if $(PLAN),--plan '$(PLAN)',--seed $(SEED))

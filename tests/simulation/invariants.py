@@ -173,6 +173,38 @@ def at_the_end(trial: Trial) -> list[str]:
     ]
 
 
+def figures(trial: Trial) -> dict[str, int]:
+    """Count what must be 0 when all is over: orders sent twice, fills lost, fills booked twice, cents off."""
+    known = {r[0] for r in rows(trial, "SELECT client_order_id FROM intents WHERE book = %s", BOOK)}
+    parents = [o.client_order_id for o in trial.venue.state.orders.values() if o.parent is None]
+    at_venue = {a.id for a in trial.venue.state.activities if a.document["activity_type"] == "FILL"}
+    booked = [
+        r[0]
+        for r in rows(trial, "SELECT fill_id FROM broker_fills WHERE book = %s AND booked_bar_end_at IS NOT NULL", BOOK)
+    ]
+    in_ledger = int(rows(trial, "SELECT count(*) FROM fills WHERE book = %s", BOOK)[0][0])
+    ledger, venue, explained = _cash(trial)
+    return {
+        "duplicates": len(parents) - len(known & set(parents)),
+        "lost": len(at_venue - set(booked)),
+        "doubled": len(set(booked) - at_venue) + abs(in_ledger - len(booked)),
+        "cents": abs(int((venue - ledger - explained).quantize(Decimal("0.01")) * 100)),
+    }
+
+
+def _cash(trial: Trial) -> tuple[Decimal, Decimal, Decimal]:
+    """Return the cash of the ledger, of the venue, and what of their difference is explained."""
+    last = rows(
+        trial, "SELECT bar_end_at, cash_e4 FROM book_states WHERE book = %s ORDER BY bar_end_at DESC LIMIT 1", BOOK
+    )
+    explained = rows(
+        trial,
+        "SELECT coalesce(sum(amount), 0) FROM explained_differences WHERE book = %s AND kind <> 'position'",
+        BOOK,
+    )
+    return Decimal(last[0][1]) / 10_000, trial.venue.state.cash, Decimal(explained[0][0])
+
+
 def _one_order_an_intent(trial: Trial) -> list[str]:
     """At most one order at the venue for each line of a sheet, none that we did not intend."""
     problems = []
@@ -260,19 +292,9 @@ def _books_agree(trial: Trial) -> list[str]:
         )
         if not ours == fills == theirs:
             problems.append(f"{symbol}: the ledger holds {ours}, its fills sum to {fills}, the venue has {theirs}")
-    cash = Decimal(last[0][1]) / 10_000
-    explained = sum(
-        (
-            Decimal(r[0])
-            for r in rows(
-                trial, "SELECT amount FROM explained_differences WHERE book = %s AND kind <> 'position'", BOOK
-            )
-        ),
-        Decimal(0),
-    )
-    difference = trial.venue.state.cash - cash
-    if difference.quantize(Decimal("0.01")) != explained.quantize(Decimal("0.01")):
-        problems.append(f"cash: the ledger has {cash}, the venue {trial.venue.state.cash}, explained are {explained}")
+    ledger, venue, explained = _cash(trial)
+    if (venue - ledger).quantize(Decimal("0.01")) != explained.quantize(Decimal("0.01")):
+        problems.append(f"cash: the ledger has {ledger}, the venue {venue}, explained are {explained}")
     return problems
 
 

@@ -79,7 +79,7 @@ class Kernel:
     def note(self, text: str) -> None:
         """Put a line into the trace: only what follows from the seed, never a time of the machine."""
         here = self.current
-        line = f"{self.now:%m-%d %H:%M:%S.%f} {here.name if here else '-'}: {text}"
+        line = f"{self.now.isoformat(' ')[5:26]} {here.name if here else '-'}: {text}"
         self.digest.update(line.encode() + b"\n")
         self.lines.append(line)
         if len(self.lines) > 2 * TRACE_LINES:

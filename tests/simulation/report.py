@@ -31,15 +31,18 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     for r in results:
         total.update(r.counts)
     out = sum(bool(unreachable(c)) for c in CELLS)
-    idle = sum(not r.violations and not r.ok for r in cells)
+    held = sum(r.ok for r in cells)
     broken = sum(bool(r.violations) for r in results)
+    faults = sum(len(r.fired) for r in results)
     cpu_s = sum(r.cpu_s for r in results) / max(1, len(results))
     return "\n".join(
         [
-            f"proof: {len(cells)} cells exercised, {out} of {len(CELLS)} declared unreachable, {idle} not exercised, "
-            f"{len(seeds)} seeds, {broken} runs with a violation",
-            f"proof: {total['orders']} orders at the venue, {total['posts']} requests to place one, "
-            f"{total['fills']} fills, {total['processes']} processes; {seconds:.0f} s, {cpu_s:.2f} CPU-s a run",
+            f"proof: {held} of {len(CELLS)} cells hold, {out} declared unreachable, {len(cells) - held} not; "
+            f"{len(seeds)} seeds; {broken} runs with a violation",
+            f"proof: {total['orders']:,} orders, {total['fills']:,} fills, {faults:,} faults that took place; "
+            f"duplicate orders {total['duplicates']}, lost fills {total['lost']}, doubled fills {total['doubled']}, "
+            f"cents off {total['cents']}",
+            f"proof: {seconds:.0f} s, {cpu_s:.2f} CPU-s a run beside the database",
         ]
     )
 

@@ -129,6 +129,7 @@ class Trial:
         self.begun: set[Event] = set()
         self.armed: dict[Event, Fault] = {}
         self.asked: set[int] = set()
+        self.figures: dict[str, int] = {}
 
     # -- the run
 
@@ -160,6 +161,7 @@ class Trial:
         violations = [*self.violations]
         if not violations:
             violations += invariants.at_the_end(self)
+            self.figures = invariants.figures(self)
         if not violations:
             violations += self._again()
         return violations
@@ -664,6 +666,7 @@ class Trial:
             "orders": counters.posts_accepted,
             "fills": len(fills),
             "processes": len(self.tasks),
+            **self.figures,
         }
 
 
