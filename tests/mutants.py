@@ -58,10 +58,14 @@ KERNEL = (
         "dividends before splits",
         BACKTEST,
         (
-            ("    apply_splits(book, bar, instruments, journal, ns)\n", ""),
             (
-                "    fill_orders(book, bar",
-                "    apply_splits(book, bar, instruments, journal, ns)\n    fill_orders(book, bar",
+                "    apply_splits(book, bar, instruments, journal, ns)\n    return apply_dividends",
+                "    paid = apply_dividends",
+            ),
+            (
+                "bar, head[H_DAY], journal, ns)\n",
+                "bar, head[H_DAY], journal, ns)\n    apply_splits(book, bar, instruments, journal, ns)\n"
+                "    return paid\n",
             ),
         ),
     ),

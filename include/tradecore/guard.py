@@ -14,7 +14,7 @@ from decimal import Decimal
 from tradecore import decision, unknowns, waiting
 from tradecore.context import SETTLED, Context
 from tradecore.execution import checks
-from tradecore.execution.broker import Account, Asset, BrokerOrder, Desk, Permit
+from tradecore.execution.broker import Account, Asset, BrokerOrder, Desk, OrderRequest, Permit
 from tradecore.execution.checks import Facts, Limits, Sent, Verdict
 from tradecore.model import HALTED, REDUCING, STATE_NAMES
 from tradecore.storage import books, queries
@@ -50,6 +50,20 @@ class Order:
     def line_id(self) -> str:
         """The line of the sheet that it belongs to: its parent, or itself."""
         return self.parent_id or self.client_order_id
+
+    def request(self) -> OrderRequest:
+        """Return the order as it goes to the venue: decimal shares and dollars."""
+        return OrderRequest(
+            client_order_id=self.client_order_id,
+            symbol=self.symbol,
+            qty=self.qty,
+            order_type=self.order_type,
+            time_in_force=self.time_in_force,
+            limit_price=self.limit_price or None,
+            stop_price=self.stop_price or None,
+            take_profit=self.take_profit or None,
+            stop_loss=self.stop_loss or None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,7 +191,7 @@ def _end_doubts(ctx: Context) -> list[str]:
     """End the orders of earlier bars that may be at the venue: found, or never received and now too late to send."""
     ids = [str(r[0]) for r in ctx.conn.execute(SQL["at_risk_before"], ctx.key).fetchall()]
     ctx.conn.rollback()
-    outcomes = {order_id: unknowns.resolve_unknown(ctx, order_id) for order_id in ids}
+    outcomes = unknowns.resolve_all(ctx, ids)
     unsure = [order_id for order_id, outcome in outcomes.items() if outcome == "later"]
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         for order_id, outcome in outcomes.items():

@@ -24,6 +24,7 @@ import psycopg
 
 from tradecore import (
     approval,
+    cancelling,
     decision,
     ingestion,
     market,
@@ -123,6 +124,7 @@ def settle(ctx: Context) -> Result:
     """Let the bar happen to the book; at a real venue, compare it with what the broker has."""
     result = settle_bar(ctx)
     result |= reconciliation.reconcile(ctx, "settle")
+    result |= cancelling.end_forbidden(ctx)  # a breaker's halt too, and behind a closed gate
     deliver_quietly(ctx)
     return result
 

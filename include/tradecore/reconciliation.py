@@ -64,7 +64,7 @@ class Break:
 
 
 def reconcile(ctx: Context, phase: str) -> Result:
-    """Put ledger, broker and accounting side by side, phase 'settle' or 'plan'; keep the breaks and that we looked.
+    """Put ledger, broker and accounting side by side, phase settle, plan or submit; keep breaks, and that we looked.
 
     A bar that is not the venue's last is not comparable with positions of now: then only what the book itself can tell
     is looked at. Breaks that are gone are resolved. A simulated book has nobody to agree with. Raises Unavailable.
@@ -125,7 +125,9 @@ def accept_break(conn: psycopg.Connection, break_id: int, by: str, reason: str, 
     if not by.strip() or not reason.strip():
         raise BookError("a break is accepted by a person, with a reason.", next_step="say who and why")
     conn.rollback()
-    with conn.transaction():
+    known = conn.execute(SQL["break_for_update"], (break_id,)).fetchone()
+    conn.rollback()
+    with conn.transaction(), book_lock(conn, str(known[0]) if known else ""):
         row = conn.execute(SQL["break_for_update"], (break_id,)).fetchone()
         if row is None or row[5] != "open":
             raise BookError(

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 
-from tradecore import cancelling, decision, guard, unknowns, venue, waiting
+from tradecore import cancelling, decision, guard, reconciliation, submission_simulated, unknowns, waiting
 from tradecore.context import Context, deliver_quietly
 from tradecore.errors import Rejected, Unavailable, Unknown
-from tradecore.execution.broker import BrokerOrder, Desk, OrderRequest, Permit
+from tradecore.execution.broker import BrokerOrder, Desk
 from tradecore.execution.lifecycle import AT_RISK, OF_VENUE, WAITING
 from tradecore.guard import Order, Ruling, Scene
 from tradecore.storage import books, queries, throttle
@@ -42,7 +41,7 @@ def submit(ctx: Context) -> Result:
     if decision.newest(ctx) is None:
         ctx.conn.rollback()
         return {"sent": 0, "reason": "no decision"}
-    result = _send_all_at_once(ctx) if ctx.record.kind == "simulated" else _send_one_by_one(ctx)
+    result = submission_simulated.send(ctx) if ctx.record.kind == "simulated" else _send_one_by_one(ctx)
     deliver_quietly(ctx)
     return result
 
@@ -85,6 +84,7 @@ class _Sending:
 
     def run(self) -> Result:
         """Resolve what somebody left behind, send what is due, wait for what is not, close when nothing is left."""
+        self._give_up_refused()
         for look in range(UNKNOWN_LOOKS):
             unsure = self._resolve()
             self._cancel_unwanted()
@@ -96,6 +96,17 @@ class _Sending:
             if look + 1 < UNKNOWN_LOOKS and self.desk.clock() < self.ctx.next_bar_end - self.margin:
                 self.desk.sleep(unknowns.pause_s(self.ctx))
         return self._end()
+
+    def _give_up_refused(self) -> None:
+        """End a sheet that a person rejected, or nobody signed in time: it needs no window and no broker for that."""
+        with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+            verdict = guard.approval(self.ctx)
+            if verdict in ("rejected", "expired"):
+                ids = [o.client_order_id for o in guard.sheet(self.ctx) if o.status in WAITING]
+                for order_id in ids:
+                    self._event(order_id, "NOT_SENT", f"the sheet is {verdict}")
+                self.refused += len(ids)
+        self.ctx.conn.commit()
 
     def _at_risk(self) -> list[str]:
         """Return the orders of the book that may be at the venue without our knowing."""
@@ -133,6 +144,7 @@ class _Sending:
         if not due:
             return
         try:
+            reconciliation.reconcile(self.ctx, "submit")  # what a person did by hand since the plan is seen here
             scene = guard.survey(self.ctx, self.desk, due)
         except Unavailable as error:
             self._wait(f"the broker cannot be asked: {error.message}", 30)
@@ -157,12 +169,18 @@ class _Sending:
         if ruling.permit is None:
             return scene
         try:
-            found = self.desk.broker.submit(request_of(order), ruling.permit)
+            found = self.desk.broker.submit(order.request(), ruling.permit)
         except Rejected as error:
             if error.details.get("code") == "duplicate_id":  # it is there: whoever sent it, it is the same order
                 self._answer(order, "UNKNOWN", "the venue has this id already")
             elif order.status == "UNKNOWN" and self._may_be_there(order):  # refused for what its first try holds
                 self._answer(order, "UNKNOWN", f"sent again and refused: {error.message}")
+            elif error.details.get("code") == "auth" and error.details.get("status") is not None:
+                self._answer(order, "APPROVED", f"nothing was sent: {error.message}")
+                self._wait(f"the broker refuses our keys: {error.message}", REFUSED_AGAIN_S)
+            elif error.details.get("code") in ("auth", "window") and error.details.get("status") is None:
+                self._answer(order, "NOT_SENT", error.message)  # the permit did not fit: nothing left the machine
+                self.refused += 1
             else:
                 self._answer(order, "REJECTED", f"{error.details.get('code', '')}: {error.message}")
                 self.refused += 1
@@ -359,81 +377,3 @@ class _Sending:
 def _lines(orders: Sequence[Order]) -> int:
     """Return how many lines of the sheet they are: the slices of a parent are one."""
     return len({o.line_id for o in orders})
-
-
-def request_of(order: Order) -> OrderRequest:
-    """Return an order as it goes to the venue: decimal shares and dollars."""
-
-    def price(value: Decimal) -> Decimal | None:
-        return value or None
-
-    return OrderRequest(
-        client_order_id=order.client_order_id,
-        symbol=order.symbol,
-        qty=order.qty,
-        order_type=order.order_type,
-        time_in_force=order.time_in_force,
-        limit_price=price(order.limit_price),
-        stop_price=price(order.stop_price),
-        take_profit=price(order.take_profit),
-        stop_loss=price(order.stop_loss),
-    )
-
-
-def _send_all_at_once(ctx: Context) -> Result:
-    """Send a simulated book's sheet: SUBMITTING committed, then the venue's tables and the answer in one commit.
-
-    The simulated venue acknowledges until the next bar has settled; a window that passed sends nothing. The book's lock
-    keeps settle, a halt and another submit out; between the two commits they may come, so all is looked at again.
-    """
-    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        if ctx.status() == "closed":
-            return {"already": True}
-        why, orders = guard.refusal(ctx), _unanswered(ctx)
-        if not why:
-            fresh = [o.client_order_id for o in orders if o.status != "SUBMITTING"]
-            books.add_order_events(ctx.conn, fresh, "SUBMITTING", bar_end=ctx.bar_end_at, now=ctx.now)
-    ctx.conn.commit()
-    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        if ctx.status() == "closed":
-            return {"already": True}
-        why = why or guard.refusal(ctx)
-        orders = _unanswered(ctx)
-        ids = [o.client_order_id for o in orders]
-        if not why:
-            decision.cancel_replaced(ctx)
-            _take(ctx, orders)
-        status, detail = ("NOT_SENT", why) if why else ("ACKED", "simulated")
-        books.add_order_events(ctx.conn, ids, status, bar_end=ctx.bar_end_at, now=ctx.now, detail=detail)
-        total = len(guard.sheet(ctx))
-        ctx.set_status("closed", f"not sent: {why}" if why else f"{total} orders")
-        if why and ids:
-            ctx.alert(
-                kind="not_sent",
-                severity="warning",
-                stage="submit",
-                title=f"{len(ids)} orders were not sent",
-                body=why,
-                next_step="see the report",
-            )
-    return {"sent": 0, "reason": why} if why else {"sent": len(ids)}
-
-
-def _take(ctx: Context, orders: Sequence[Order]) -> None:
-    """Let the simulated venue take the orders. Its time is the bar's end, whatever the clock says."""
-    broker = venue.open_desk(ctx.settings, ctx.conn, ctx.record, lambda: ctx.bar_end_at, lambda seconds: None).broker
-    number = broker.account().account_number
-    for order in orders:
-        permit = Permit(
-            client_order_id=order.client_order_id,
-            account_number=number,
-            live=False,
-            not_before=ctx.bar_end_at,
-            not_after=ctx.next_bar_end,
-        )
-        broker.submit(request_of(order), permit)
-
-
-def _unanswered(ctx: Context) -> list[Order]:
-    """Return the newest sheet's orders that the venue has not answered."""
-    return [o for o in guard.sheet(ctx) if o.status in (*WAITING, "SUBMITTING")]

@@ -108,15 +108,17 @@ def pause_s(ctx: Context) -> float:
     return float(max(execution.lookup_gap_s, execution.http_timeout_s)) + 0.1
 
 
-def resolve_unknown(ctx: Context, client_order_id: str, looks: int = 3) -> Outcome:
-    """Look until an order is found or proven absent, at most so often, waiting in between."""
+def resolve_all(ctx: Context, client_order_ids: Iterable[str], looks: int = 3) -> dict[str, Outcome]:
+    """Look for orders in rounds until each is found or proven absent, at most so often; the pauses are for all."""
+    found: dict[str, Outcome] = dict.fromkeys(client_order_ids, "later")
     for look in range(looks):
+        open_ones = [order_id for order_id, outcome in found.items() if outcome == "later"]
+        if not open_ones:
+            break
         if look:
             desk_of(ctx).sleep(pause_s(ctx))
-        outcome = resolve(ctx, client_order_id)
-        if outcome != "later":
-            return outcome
-    return "later"
+        found |= {order_id: resolve(ctx, order_id) for order_id in open_ones}
+    return found
 
 
 def ours(ctx: Context, orders: Iterable[BrokerOrder]) -> list[BrokerOrder]:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from real_book import BOOK, SESSIONS, RealBook
 
-from tradecore import cancelling, pipeline
+from tradecore import cancelling, pipeline, reconciliation
 from tradecore.storage import books, migrate
 from tradecore.storage.connection import connect
 
@@ -275,15 +275,44 @@ def test_clock_that_differs_from_the_venues_sends_nothing(book: RealBook):
 
 
 def test_open_break_waits_for_a_person(book: RealBook):
+    """Seven dollars that nobody explains, since the plan: seen before anything is sent."""
     book.to(DAY, 19, 0)
-    book.conn.execute(
-        "INSERT INTO breaks (book, kind, subject, ledger_value, broker_value, cause, status, opened_bar_end_at,"
-        " opened_at) VALUES ('alpaca', 'position', 'AAPL', 0, 1, 'test', 'open', now(), now())"
-    )
-    book.conn.commit()
+    book.venue.state.cash += 7
     assert "open break" in str(book.stage("submit", DAY)["waiting"])
-    book.conn.execute("UPDATE breaks SET status = 'accepted'")
+    assert book.posts == {}
+    (found,) = reconciliation.open_breaks(book.conn, BOOK)
+    assert (found.kind, found.broker - found.ledger) == ("cash", 7)
+    reconciliation.accept_break(book.conn, found.break_id, "a person", "a gift", now=book.hands.now)
+    assert book.stage("submit", DAY)["done"]
+    assert book.accepted == len(book.orders(DAY))
+
+
+def test_rejected_sheet_ends_at_once(book: RealBook):
+    """No window and no broker is needed for that."""
+    book.conn.execute("UPDATE approvals SET verdict = 'rejected'")
     book.conn.commit()
+    book.faults("timeout_refused", times=10**6, method="GET")
+    assert book.stage("submit", DAY)["done"]
+    assert {(s, d) for _, _, s, d in book.orders(DAY)} == {("NOT_SENT", "the sheet is rejected")}
+    assert book.posts == {}
+
+
+def test_wrong_keys_for_a_moment_burn_no_order(book: RealBook):
+    book.to(DAY, 19, 0)
+    right, line = "STANDIN-KEY", book.desk.broker._line
+    session = line._session
+    send = session.request
+
+    def wrong_once(method: str, url: str, **more: Any) -> Any:
+        book.venue.state.config.key_id = "OTHER" if method == "POST" else right
+        return send(method, url, **more)
+
+    session.request = wrong_once
+    assert "refuses our keys" in str(book.stage("submit", DAY)["waiting"])
+    assert book.accepted == 0
+    session.request = send
+    book.venue.state.config.key_id = right
+    book.hands.sleep(120)
     assert book.stage("submit", DAY)["done"]
     assert book.accepted == len(book.orders(DAY))
 
@@ -293,7 +322,7 @@ def test_two_senders_at_once_send_once(book: RealBook):
     book.to(DAY, 19, 0)
     name = f"tradecore:send:{book.context(DAY).record.account}"
     with psycopg.connect(str(book.settings.database_url)) as other:
-        other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 7))", (name,))
+        other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 8))", (name,))
         waiting = book.stage("submit", DAY)
         assert "another process" in str(waiting["waiting"])
         assert book.posts == {}

@@ -58,9 +58,9 @@ MUTANTS = (
         "tradecore.submission",
         (
             (
-                "found = self.desk.broker.submit(request_of(order), ruling.permit)",
+                "found = self.desk.broker.submit(order.request(), ruling.permit)",
                 "import uuid; fresh = 'tc-' + uuid.uuid4().hex; found = self.desk.broker.submit("
-                "replace(request_of(order), client_order_id=fresh), replace(ruling.permit, client_order_id=fresh))",
+                "replace(order.request(), client_order_id=fresh), replace(ruling.permit, client_order_id=fresh))",
             ),
         ),
     ),
@@ -72,7 +72,7 @@ MUTANTS = (
             (
                 '                self._event(order.client_order_id, "SUBMITTING")\n        self.ctx.conn.commit()\n',
                 '                self._event(order.client_order_id, "SUBMITTING")\n'
-                "                self.desk.broker.submit(request_of(order), ruling.permit)\n        self.ctx.conn.commit()\n",
+                "                self.desk.broker.submit(order.request(), ruling.permit)\n        self.ctx.conn.commit()\n",
             ),
         ),
     ),
@@ -94,7 +94,7 @@ MUTANTS = (
         (
             (
                 'self._answer(order, "UNKNOWN", error.message)\n            return scene\n',
-                "found = self.desk.broker.submit(replace(request_of(order), client_order_id=order.client_order_id + 'r'),"
+                "found = self.desk.broker.submit(replace(order.request(), client_order_id=order.client_order_id + 'r'),"
                 " replace(ruling.permit, client_order_id=order.client_order_id + 'r'))\n",
             ),
         ),

@@ -74,10 +74,10 @@ SELECT %(id)s, %(number)s, coalesce(max(run_no), 0) + 1, %(name)s, %(passed)s, %
 FROM check_results WHERE client_order_id = %(id)s AND check_no = %(number)s
 
 -- name: try_sender
-SELECT pg_try_advisory_lock(hashtextextended(%s, 7))
+SELECT pg_try_advisory_lock(hashtextextended(%s, 8))
 
 -- name: release_sender
-SELECT pg_advisory_unlock(hashtextextended(%s, 7))
+SELECT pg_advisory_unlock(hashtextextended(%s, 8))
 
 -- name: client_ids
 SELECT client_order_id FROM broker_orders WHERE account = %s AND broker_order_id = ANY(%s) ORDER BY 1
