@@ -64,7 +64,7 @@ for arguments in (["init", "--before", "2005-02-24"], ["run-session", "2005-02-2
                   ["run-session", "2005-02-28"]):
     cli.app(arguments, standalone_mode=False)
 after = known()
-print("SIGNATURES " + json.dumps({k: [before.get(k), v] for k, v in after.items() if before.get(k) != v}))
+print("SIGNATURES " + json.dumps({k: [before.get(k, []), v] for k, v in after.items() if before.get(k, []) != v}))
 print("KERNELS", sum(map(bool, before.values())))
 """
 
