@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from simulation.world import BOOK
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from simulation.trial import Task, Trial
 
 OURS = "tc-"
+NEW_YORK = ZoneInfo("America/New_York")
 SKEW = timedelta(seconds=31)
 BUSINESS = (
     "book_states",
@@ -133,9 +135,24 @@ def at_submitting(trial: Trial, task: Task) -> list[str]:
             problems.append(f"sent without a clean reconciliation: {order_id}")
         if known.breaks:
             problems.append(f"sent with {known.breaks} open breaks: {order_id}")
+        opens, closes = venue_hours(trial, decided)
         if not decided <= now < until + SKEW:
             problems.append(f"a past session was to be sent: {order_id}")
+        elif not opens - SKEW <= now < closes + SKEW:
+            problems.append(f"to be sent outside of the venue's hours: {order_id}")
     return problems
+
+
+def venue_hours(trial: Trial, decided: datetime) -> tuple[datetime, datetime]:
+    """Return from when to when the venue takes what was decided at a bar's end, by the style of the run's orders."""
+    style, day = trial.plan.variant.style, decided.date()
+    following = trial.calendar.session(trial.calendar.next_session(day))
+    evening = datetime.combine(day, time(19), NEW_YORK).astimezone(UTC)
+    if style == "market_on_open":
+        return evening, following.open_at - timedelta(minutes=2)
+    if style == "market_on_close":
+        return evening, following.close_at - timedelta(minutes=10)
+    return following.open_at, following.close_at
 
 
 def at_post(trial: Trial) -> list[str]:

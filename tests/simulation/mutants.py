@@ -1,7 +1,7 @@
 """Planted bugs: each breaks one rule of execution, and the simulation must find it, or its rule is not proven.
 
     python -m simulation.mutants            all of them, 300 seeds each at the most
-    python -m simulation.mutants --only 3   one
+    python -m simulation.mutants --only 3   one, or some
 
 A bug is planted while its module is imported, in a process of its own: the sources stay as they are. A text must stand
 there exactly once, so that a bug that no longer fits says so.
@@ -132,7 +132,10 @@ MUTANTS = (
         "breaks stop nothing",
         ALLOWED,
         "tradecore.guard",
-        (("    if breaks and breaks[0]:\n", "    if False:\n"),),
+        (
+            ("    if breaks and breaks[0]:\n", "    if False:\n"),
+            ("    if look is None or not look[1]:\n", "    if look is None:\n"),
+        ),
     ),
     Mutant(
         "one look-up is proof enough",
@@ -273,11 +276,11 @@ def main(arguments: list[str] | None = None) -> int:
     from simulation import report, world
 
     parser = argparse.ArgumentParser(prog="python -m simulation.mutants", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", type=int, help="one of them, by number")
+    parser.add_argument("--only", type=int, nargs="+", help="some of them, by number")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args(arguments)
-    numbers = range(len(MUTANTS)) if chosen.only is None else [chosen.only]
+    numbers = range(len(MUTANTS)) if chosen.only is None else chosen.only
     rows = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(chosen.processes, mp_context=context, max_tasks_per_child=1) as pool:

@@ -35,7 +35,7 @@ PROMPT_LOOKS = 6  # after so many calls that had to wait, a sensor is called les
 MAX_TRIES, RETRY_S, TURN_S = 4, 10.0, 120.0
 RUN_DELAY = timedelta(minutes=30)
 STEP_LASTS_S, DOWN_S, OUTAGE_S = 600.0, 180.0, 3_600.0
-ASKED_AGAIN_S, ANSWERS_S, UNANSWERED = 300.0, 1_200.0, 8
+ASKED_AGAIN_S, ANSWERS_S, MOODS, NEVER = 300.0, 1_200.0, 12, 3
 LIFTED_AFTER_S = 20 * 3_600.0
 EXPECTED = (
     TradecoreError,
@@ -283,7 +283,7 @@ class Trial:
             if again_s is None:
                 return True
             if stage == "approve":
-                self._ask(run.session)
+                again_s = min(again_s, self._ask(run.session))
             looks += 1
             self.kernel.pause(
                 max(again_s, 30.0 * 1.5 ** min(looks - PROMPT_LOOKS, 10) if looks > PROMPT_LOOKS else 0.0)
@@ -597,12 +597,21 @@ class Trial:
         else:
             self.kernel.at(at, lambda: self._person(event, number))
 
-    def _ask(self, number: int) -> None:
-        """Have a person answer a sheet that waits; for one session in eight nobody does."""
-        if number not in self.asked:
-            self.asked.add(number)
-            if (self.plan.seed + number) % UNANSWERED:
-                self.kernel.at(self._soon(ANSWERS_S), lambda: self._sign(number))
+    def _ask(self, number: int) -> float:
+        """Have a person answer a sheet that waits: soon, at the last moment, too late, or never; return the seconds
+        until the last answer that is not too late is there, as the waiting task hears of it at once."""
+        _, closes = invariants.venue_hours(self, self._close(self._day(number)))
+        left_s = (closes - self.kernel.now).total_seconds() - 240.0
+        left_s = left_s if left_s > 0 else ASKED_AGAIN_S
+        if number in self.asked:
+            return left_s
+        self.asked.add(number)
+        mood = (self.plan.seed + 5 * number) % MOODS
+        late = {0: timedelta(minutes=1), 1: timedelta(minutes=-5), 2: timedelta(minutes=90)}.get(mood)
+        if mood != NEVER:
+            at = self._soon(ANSWERS_S) if late is None else closes + late
+            self.kernel.at(at, lambda: self._sign(number))
+        return left_s
 
     def _sign(self, number: int) -> None:
         """Have a person approve the session's newest sheet as it is."""
