@@ -207,5 +207,5 @@ def _crash_s(crash: str, chance: random.Random) -> float:
 
 def _fault_s(fault: str, chance: random.Random) -> float:
     if fault in ("late_fill", "dropped_or_doubled_fill"):
-        return chance.choice((30.0, 3_600.0, 14 * 3_600.0, 26 * 3_600.0))
+        return chance.choice((30.0, 3_600.0, 14 * 3_600.0, 24 * 3_600.0))
     return chance.choice((0.0, 5.0, 60.0))
