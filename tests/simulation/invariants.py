@@ -135,12 +135,34 @@ def at_submitting(trial: Trial, task: Task) -> list[str]:
             problems.append(f"sent without a clean reconciliation: {order_id}")
         if known.breaks:
             problems.append(f"sent with {known.breaks} open breaks: {order_id}")
+        problems += _sent_again_blindly(trial, order_id)
         opens, closes = venue_hours(trial, decided)
         if not decided <= now < until + SKEW:
             problems.append(f"a past session was to be sent: {order_id}")
         elif not opens - SKEW <= now < closes + SKEW:
             problems.append(f"to be sent outside of the venue's hours: {order_id}")
     return problems
+
+
+def _sent_again_blindly(trial: Trial, order_id: str) -> list[str]:
+    """An order that was sent before is sent again only where nothing had left, or after two look-ups, long apart."""
+    events = rows(
+        trial,
+        "SELECT status, detail, happened_at FROM order_events WHERE client_order_id = %s ORDER BY event_no",
+        order_id,
+    )
+    sent = [k for k, (status, _, _) in enumerate(events) if status == "SUBMITTING"]
+    if len(sent) < 2:
+        return []
+    between = events[sent[-2] + 1 : sent[-1]]
+    if any(status == "APPROVED" for status, _, _ in between):
+        return []
+    missed = [at for status, detail, at in between if status == "UNKNOWN" and detail.startswith("not found")]
+    if len(missed) < 2:
+        return [f"sent again after {len(missed)} look-ups: {order_id}"]
+    gap_s = trial.settings.trading.execution.lookup_gap_s
+    apart_s = (missed[-1] - missed[0]).total_seconds()
+    return [f"sent again after look-ups {apart_s:.0f} s apart: {order_id}"] if apart_s < gap_s else []
 
 
 def venue_hours(trial: Trial, decided: datetime) -> tuple[datetime, datetime]:
