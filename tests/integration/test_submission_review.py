@@ -14,7 +14,6 @@ import pytest
 from parity_case import configure
 from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
 
-from conftest import new_database
 from tradecore import cancelling, guard, interventions, observation, pipeline, submission, unknowns
 from tradecore.errors import BookError, ConfigError
 from tradecore.execution.broker import BrokerOrder, OrderRequest, Permit
@@ -28,10 +27,10 @@ CHEAP = {"side": "buy", "type": "limit", "limit_price": "1", "time_in_force": "g
 
 @pytest.fixture(scope="module")
 def decided(
-    database_server: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    make_database: Callable[[], AbstractContextManager[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A database with a paper book that has decided at DAY's close; the evening's window opens at 19:00."""
-    with new_database(database_server, request) as url:
+    with make_database() as url:
         with connect(url) as conn:
             migrate.upgrade(conn)
             made = RealBook(tmp_path_factory.mktemp("decided"), url, conn)
