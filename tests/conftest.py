@@ -154,7 +154,11 @@ def _copy(server: psycopg.Connection, source: str, name: str) -> None:
     TimescaleDB's own workers connect to each database again and again unless it is closed.
     """
     server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(source)))
-    server.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (source,))
+    server.execute(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        " WHERE datname = %s AND backend_type <> 'autovacuum worker'",
+        (source,),
+    )
     copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source))
     server.execute(copy)
 
@@ -168,9 +172,7 @@ def copied_database(
 
 
 @pytest.fixture(scope="module")
-def make_database(
-    database_server: str, request: pytest.FixtureRequest
-) -> Callable[[], AbstractContextManager[str]]:
+def make_database(database_server: str, request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[str]]:
     """Return a function that makes a database without tables: for what a module makes once, and copies."""
     return lambda: new_database(database_server, request)
 
