@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,9 @@ lint: venv-dev ## ruff and mypy
 
 bench: venv-dev ## stage times for 5, 100 and 500 symbols, rows a second in and out (BENCH_ARGS="--symbols 500 --json")
 	@$(RUN) python bench/session.py $(BENCH_ARGS)
+
+bench-ratios: venv-dev ## the kernels against plain C, interleaved, as ratios of CPU time (BENCH_ARGS="--only sweep --json")
+	@$(RUN) --no-database python bench/ratios.py $(BENCH_ARGS)
 
 prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was seen
 	@$(RUN) python deploy/prove.py
