@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -83,6 +84,10 @@ _GROUND: list[Ground] = []
 
 
 def _begin() -> None:
+    """Make a worker ready, on a core of its own: a run and its server take turns, fastest where they meet."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[multiprocessing.current_process()._identity[0] % len(cores)]})
     warm.warm_serial_kernels()
     _GROUND.append(world.ground())
 

@@ -16,6 +16,7 @@ from greenlet import GreenletExit
 from psycopg import waiting
 
 from simulation.kernel import Kernel, Process
+from simulation.world import pin
 from tradecore.storage.connection import SCHEMA
 
 BLOCKING_LOCK = re.compile(r"\bpg_advisory_(xact_)?lock\(")
@@ -138,7 +139,8 @@ def connect(url: str, kernel: Kernel, monitor: psycopg.Connection[Any], process:
     )
     conn.kernel, conn.process, conn.monitor = kernel, process, monitor
     conn.autocommit = False
-    conn.prepare_threshold = None
+    conn.prepare_threshold, conn.prepared_max = 1, 1_000  # the same statements, thousands of times: planned once
+    pin(conn)
     if process is not None:
         process.at_death.append(conn.die)
     return conn

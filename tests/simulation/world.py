@@ -169,6 +169,13 @@ def cluster() -> str:
     return url
 
 
+def pin(conn: psycopg.Connection[Any]) -> None:
+    """Keep a session of the server on this process's core, where that is one core: the two take turns."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if len(cores) == 1:
+        os.sched_setaffinity(conn.info.backend_pid, cores)
+
+
 def stop_if_idle() -> None:
     """Stop the server unless another process simulates on it; it is kept for the next time."""
     with _locked():
@@ -194,6 +201,7 @@ def _ground(url: str, worker: int, base: Settings) -> Ground:
         server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
     own = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
     monitor = psycopg.connect(own, autocommit=True, options="-c search_path=tradecore,public -c lock_timeout=20s")
+    pin(monitor)
     tables = _written(monitor)
     return Ground(
         url=own,
