@@ -10,6 +10,8 @@ import compiled
 import numpy as np
 from ratios import Row
 
+from tradecore.research.screening import screen_ma_crossover
+
 PAIRS, DAYS, SHORTEST, LONGEST = 10_000, 2_520, 2, 143  # 10,011 pairs of these windows; the first 10,000
 MINUTES, MINUTES_A_YEAR = 1_000_000, 252 * 390
 COST_BPS = 10.0
@@ -61,6 +63,13 @@ def in_c_at_crossings(
     return contestant
 
 
+def screened(
+    open_: np.ndarray, close: np.ndarray, fast: np.ndarray, slow: np.ndarray, per_year: float
+) -> Callable[[], Any]:
+    """Return the screening kernel as a contestant: all of its work, checks and preparation included."""
+    return lambda: screen_ma_crossover(open_, close, fast, slow, cost_bps=COST_BPS, bars_per_year=per_year)
+
+
 def agree(results: dict[str, Any]) -> None:
     """Raise AssertionError unless every contestant's figures are the first one's."""
     names = list(results)
@@ -84,7 +93,9 @@ def rows() -> list[Row]:
             contestants={
                 "C": in_c(*days, fast, slow, 252.0),
                 "C, only at crossings": in_c_at_crossings(*days, fast, slow, 252.0),
+                "tradecore, screening": screened(*days, fast, slow, 252.0),
             },
+            goals={"tradecore, screening": 0.6},
             agree=agree,
             note=f"SMA crossover, {DAYS:,} daily bars",
         ),
@@ -95,7 +106,9 @@ def rows() -> list[Row]:
             contestants={
                 "C": in_c(*minutes, *one, MINUTES_A_YEAR),
                 "C, only at crossings": in_c_at_crossings(*minutes, *one, MINUTES_A_YEAR),
+                "tradecore, screening": screened(*minutes, *one, MINUTES_A_YEAR),
             },
+            goals={"tradecore, screening": 1.2},
             agree=agree,
             note="SMA crossover 20/50 on minute bars",
         ),
