@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions causality validity-peers mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,14 @@ metrics-peers: venv-dev ## empyrical and quantstats, in an environment of their 
 	@.venv/bin/python -m venv .local/peers && .local/peers/bin/python -m pip install --quiet -r tests/golden/metrics-peers.in
 	@.local/peers/bin/python tests/golden/make_metrics_peers.py --check
 	@$(RUN) --no-database python -m pytest -q tests/unit/reports/test_metrics_peers.py
+
+validity-peers: venv-dev ## arch and mlfinpy, in an environment of their own: the golden figures, and ours beside them
+	@.venv/bin/python -m venv .local/validity-peers && .local/validity-peers/bin/python -m pip install --quiet -r tests/golden/validity-peers.in
+	@.local/validity-peers/bin/python tests/golden/make_validity_peers.py --check
+	@$(RUN) --no-database python -m pytest -q -m "not slow" tests/unit/research
+
+causality: venv-dev ## the causality proof of every built-in strategy at every bar of the sample, and of planted leaks
+	@$(RUN) --no-database python -m pytest -q -s -m "slow or not slow" tests/unit/research/test_causality.py
 
 simulate: venv-dev ## execution under every cell of the fault matrix and SEEDS=1000 random seeds; writes a report page
 	@PYTHONPATH=tests $(RUN) --no-database python -m simulation --seeds $(SEEDS)
