@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore._kernels import kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
 from tradecore.execution._kernels import end_given, fill_given, fill_orders
 from tradecore.model import (
     ACTIVE,
@@ -93,7 +93,7 @@ def apply_splits(book, bar, instruments, journal, ns):
     remove_orders(book, keep)
 
 
-@njit(cache=True)
+@kernel
 def apply_dividends(book, bar, day, journal, ns):
     """Settle 3: dividends to the holder before the open, and receivables that are due. False: no free slot."""
     for i in range(book.qty.shape[0]):
@@ -126,7 +126,7 @@ def apply_dividends(book, bar, day, journal, ns):
     return True
 
 
-@njit(cache=True)
+@kernel
 def mark_book(book, bar, journal, ns):
     """Settle 5 and 6: mark at the close, count stale marks, and compute the equity."""
     equity = book.acct[CASH]
@@ -302,7 +302,7 @@ def bar_at(market, t):
     )
 
 
-@njit(cache=True)
+@kernel
 def has_room(book, journal):
     """Tell whether one more bar fits into the journal and the lots, whatever happens in it."""
     n, n_orders = book.qty.shape[0], book.order.shape[0]
@@ -313,7 +313,10 @@ def has_room(book, journal):
         return False
     if counts[3] + n > journal.orders.shape[0]:
         return False
-    return book.lot_count.max() + 1 < book.lot_qty.shape[1]
+    most = 0
+    for i in range(n):
+        most = max(most, book.lot_count[i])
+    return most + 1 < book.lot_qty.shape[1]
 
 
 @njit(cache=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tradecore._kernels import mul_div_round
+from tradecore._kernels import kernel, mul_div_round
 from tradecore.model import (
     CANCEL_REST,
     CANCELED,
@@ -48,7 +48,7 @@ from tradecore.model import (
 from tradecore.portfolio._kernels import add_lot, allocate_fill, log_end, log_event, remove_orders, take_lots
 
 
-@njit(cache=True)
+@kernel
 def fill_price(open_e4, tick, slippage_ppm, buy):
     """Return the open worsened by slippage, rounded to the tick away from us; a sell gets one tick at least."""
     unit = 1_000_000 * tick
@@ -57,7 +57,7 @@ def fill_price(open_e4, tick, slippage_ppm, buy):
     return max(tick, open_e4 * (1_000_000 - slippage_ppm) // unit * tick)
 
 
-@njit(cache=True)
+@kernel
 def fill_fee(qty, notional, params):
     """Return the commission e4 of a fill of qty e6 (unsigned) and notional e4; 0 for nothing."""
     if qty == 0:
@@ -67,7 +67,7 @@ def fill_fee(qty, notional, params):
     return max(params.commission_min_e4, fee)
 
 
-@njit(cache=True)
+@kernel
 def affordable_qty(qty, price, step, cash, params):
     """Return the largest multiple of step up to qty whose notional + fee is within cash."""
     notional = mul_div_round(qty, price, 1_000_000)
@@ -84,7 +84,7 @@ def affordable_qty(qty, price, step, cash, params):
     return low * step
 
 
-@njit(cache=True)
+@kernel
 def book_trade(book, i, fill, notional, fee, want, ns):
     """Book a signed fill e6 of instrument i at an unsigned notional e4: cash, fees, lots, position, allocation."""
     book.acct[FEES] += fee
@@ -98,7 +98,7 @@ def book_trade(book, i, fill, notional, fee, want, ns):
     allocate_fill(book.alloc, i, want, fill)
 
 
-@njit(cache=True)
+@kernel
 def log_fill(journal, decided_ns, line, i, fill, price, open_e4, fee, rest, ns):
     """Append a fill row to the journal."""
     row = journal.fills[journal.counts[J_FILLS]]
@@ -114,7 +114,7 @@ def log_fill(journal, decided_ns, line, i, fill, price, open_e4, fee, rest, ns):
     journal.counts[J_FILLS] += 1
 
 
-@njit(cache=True)
+@kernel
 def book_fill(book, k, fill, price, open_e4, params, journal, ns):
     """Book a signed fill e6 of working order k at price e4."""
     i = book.order[k, O_INSTR]
@@ -126,7 +126,7 @@ def book_fill(book, k, fill, price, open_e4, params, journal, ns):
     log_fill(journal, order[O_DECIDED_NS], order[O_LINE], i, fill, price, open_e4, fee, order[O_REM], ns)
 
 
-@njit(cache=True)
+@kernel
 def find_order(book, decided_ns, line):
     """Return the row of a working order, or -1."""
     for k in range(book.acct[N_ORDERS]):

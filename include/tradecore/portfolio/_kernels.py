@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore._kernels import kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
 from tradecore.model import (
     CANCELED,
     EQUITY,
@@ -36,7 +36,7 @@ from tradecore.model import (
 )
 
 
-@njit(cache=True)
+@kernel
 def log_event(journal, kind, instr, before, after, ns):
     """Append one event row to the journal."""
     k = journal.counts[J_EVENTS]
@@ -48,7 +48,7 @@ def log_event(journal, kind, instr, before, after, ns):
     journal.counts[J_EVENTS] = k + 1
 
 
-@njit(cache=True)
+@kernel
 def log_end(journal, order, status, ns):
     """Append the end of an order row to the journal."""
     k = journal.counts[J_ENDS]
@@ -60,7 +60,7 @@ def log_end(journal, order, status, ns):
     journal.counts[J_ENDS] = k + 1
 
 
-@njit(cache=True)
+@kernel
 def split_allocations(alloc, i, new_total, num, den):
     """Scale column i of alloc [S, n] by num/den so that it sums to new_total: floor each, the difference to the first
     strategy that holds some (taken from the first ones that hold)."""
@@ -82,7 +82,7 @@ def split_allocations(alloc, i, new_total, num, den):
         alloc[max(first, 0), i] += rest
 
 
-@njit(cache=True)
+@kernel
 def split_lots(book, i, new_total, num, den):
     """Scale the lots of instrument i by num/den to sum to new_total; the difference goes to the newest, costs stay.
 
@@ -112,7 +112,7 @@ def split_lots(book, i, new_total, num, den):
     return lost
 
 
-@njit(cache=True)
+@kernel
 def split_order(order, want, num, den, tick, step):
     """Scale a working order by the ratio that took effect against the one it was planned with."""
     up, down = num * order[O_SPLIT_DEN], den * order[O_SPLIT_NUM]
@@ -128,7 +128,7 @@ def split_order(order, want, num, den, tick, step):
         want[s] = mul_div_floor(want[s], up, down)
 
 
-@njit(cache=True)
+@kernel
 def add_lot(book, i, qty, cost, ns):
     """Open a lot of qty e6 at a total cost e4, merged with one that this bar opened."""
     head, count = book.lot_head[i], book.lot_count[i]
@@ -149,7 +149,7 @@ def add_lot(book, i, qty, cost, ns):
     book.lot_count[i] = count + 1
 
 
-@njit(cache=True)
+@kernel
 def take_lots(book, i, qty):
     """Close qty e6 of instrument i first in first out; return the cost e4 of what was closed."""
     cost = 0
@@ -170,7 +170,7 @@ def take_lots(book, i, qty):
     return cost
 
 
-@njit(cache=True)
+@kernel
 def allocate_fill(alloc, i, want, fill):
     """Give a signed fill e6 of instrument i to strategies: opposed moves cross first, then configured order."""
     side = 1 if fill > 0 else -1
@@ -207,20 +207,22 @@ def allocate_fill(alloc, i, want, fill):
         pool -= move
 
 
-@njit(cache=True)
+@kernel
 def remove_orders(book, keep):
     """Keep the working orders whose flag is set, in order."""
     m = 0
     for k in range(book.acct[N_ORDERS]):
         if keep[k]:
             if m != k:
-                book.order[m] = book.order[k]
-                book.want[m] = book.want[k]
+                for c in range(book.order.shape[1]):
+                    book.order[m, c] = book.order[k, c]
+                for c in range(book.want.shape[1]):
+                    book.want[m, c] = book.want[k, c]
             m += 1
     book.acct[N_ORDERS] = m
 
 
-@njit(cache=True)
+@kernel
 def order_delta(book, i, target, qty, num, den, step):
     """Return (delta to the target, working remainder) of instrument i in next-bar units."""
     working = 0
@@ -231,7 +233,7 @@ def order_delta(book, i, target, qty, num, den, step):
     return trunc_to(target - qty - working, step), working
 
 
-@njit(cache=True)
+@kernel
 def drop_working(book, i, keep, journal, ns):
     """Cancel the working orders of instrument i."""
     for k in range(book.acct[N_ORDERS]):
@@ -298,7 +300,8 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
     remove_orders(book, keep)
     for k in range(pending, journal.counts[J_ORDERS]):
         m = book.acct[N_ORDERS]
-        book.order[m] = journal.orders[k]
+        for c in range(book.order.shape[1]):
+            book.order[m, c] = journal.orders[k, c]
         for s in range(book.want.shape[1]):
             book.want[m, s] = decision.contribution[s, journal.orders[k, O_INSTR]]
         book.acct[N_ORDERS] = m + 1

@@ -7,14 +7,13 @@ Moreira & Muir, "Volatility-Managed Portfolios", Journal of Finance 72(4), 2017 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from tradecore._kernels import mul_div_floor, mul_div_trunc, trunc_to
+from tradecore._kernels import kernel, mul_div_floor, mul_div_trunc, trunc_to
 from tradecore.model import EQUAL_WEIGHT, EV_GROSS_CAP, EV_NAME_CAP, EV_TURNOVER_CAP
 from tradecore.portfolio._kernels import log_event
 
 
-@njit(cache=True)
+@kernel
 def size_weights(score, capital, volatility, traded, left, params, weight, active):
     """Write weight [S, n] ppm and active [S, n] from score [S, n] in 0..1 (NaN = no opinion) and capital.
 
@@ -48,7 +47,7 @@ def size_weights(score, capital, volatility, traded, left, params, weight, activ
             weight[s, i] = int(np.floor(capital.share[s] * x * base * 1e6 + 0.5))
 
 
-@njit(cache=True)
+@kernel
 def cap_names(weight, active, kept_ppm, cap_ppm, journal, ns):
     """Scale the active weights of each name so that, with what is kept, it stays within the cap."""
     for i in range(weight.shape[1]):
@@ -62,11 +61,15 @@ def cap_names(weight, active, kept_ppm, cap_ppm, journal, ns):
                 weight[s, i] = weight[s, i] * room // total
 
 
-@njit(cache=True)
+@kernel
 def cap_gross(weight, kept_ppm, cap_ppm, journal, ns):
     """Scale all active weights so that, with what is kept, the book stays within the gross cap."""
-    total = weight.sum()
-    room = max(0, cap_ppm - kept_ppm.sum())
+    total, kept = 0, 0
+    for i in range(kept_ppm.shape[0]):
+        kept += kept_ppm[i]
+        for s in range(weight.shape[0]):
+            total += weight[s, i]
+    room = max(0, cap_ppm - kept)
     if total > room:
         log_event(journal, EV_GROSS_CAP, -1, total, room, ns)
         for s in range(weight.shape[0]):
@@ -74,7 +77,7 @@ def cap_gross(weight, kept_ppm, cap_ppm, journal, ns):
                 weight[s, i] = weight[s, i] * room // total
 
 
-@njit(cache=True)
+@kernel
 def weights_to_quantities(weight, active, alloc, ref, step, equity, contribution, target):
     """Write contribution [S, n] and target [n] e6: floor to the step; without an opinion the allocation stays."""
     for i in range(weight.shape[1]):
@@ -88,7 +91,7 @@ def weights_to_quantities(weight, active, alloc, ref, step, equity, contribution
             target[i] += contribution[s, i]
 
 
-@njit(cache=True)
+@kernel
 def cap_turnover(contribution, target, alloc, qty, ref, step, equity, cap_ppm, journal, ns):
     """Scale every change of an allocation so that the turnover stays within the cap."""
     worth = 0
