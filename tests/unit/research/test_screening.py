@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from tradecore.backtest import step
 from tradecore.bars import adjusted
 from tradecore.model import F_QTY, Capital, Instruments, Market, new_book
 from tradecore.reports import metrics
+from tradecore.research import screening
 from tradecore.research.screening import ScreenResult, screen_ma_crossover
 from tradecore.sessions import calendar
 from tradecore.settings import Execution, Risk
 
+MANY = screening.FEW_PAIRS + 1
 SETS, BARS_PER_YEAR = 500, 252.0
 # The fold counts in whole quanta: the more of them, the finer. Limits multiply equity by ppm: more than this overflows.
 MOST_E4 = 6 * 10**12
@@ -47,11 +51,12 @@ class Case:
         opens[list(self.missing)] = closes[list(self.missing)] = np.nan
         return opens, closes
 
-    def screened(self) -> ScreenResult:
+    def screened(self, pairs: int = 1) -> ScreenResult:
+        """Screen it as so many pairs: up to FEW_PAIRS are walked, if no bar is missing, more jump."""
         return screen_ma_crossover(
             *self.prices(),
-            [self.fast],
-            [self.slow],
+            [self.fast] * pairs,
+            [self.slow] * pairs,
             cost_bps=self.cost_ppm / 100,
             bars_per_year=BARS_PER_YEAR,
             kind=self.kind,
@@ -165,19 +170,21 @@ def report(what: str, found: list[list[float]]) -> None:
 
 
 def test_equals_the_naive_twin():
-    found = []
+    one, many = [], []
     for case in cases():
         opens, closes = (prices.tolist() for prices in case.prices())
         cost = case.cost_ppm / PPM
         theirs = twin.screen(
             opens, closes, case.fast, case.slow, cost=cost, bars_per_year=BARS_PER_YEAR, kind=case.kind
         )
-        found.append(differences(case.screened(), theirs))
-    report("plain Python", found)
+        one.append(differences(case.screened(), theirs))
+        many.append(differences(case.screened(MANY), theirs))
+    report("plain Python, one pair", one)
+    report("plain Python, many pairs", many)
 
 
 def test_equals_the_production_fold_with_rounding_and_limits_off():
-    report("the production fold", [differences(case.screened(), folded(case)) for case in cases()])
+    report("the production fold", [differences(case.screened(MANY), folded(case)) for case in cases()])
 
 
 def test_the_cases_hold_what_they_are_meant_to():
@@ -188,6 +195,101 @@ def test_the_cases_hold_what_they_are_meant_to():
     assert sum(int(r.n_trades[0]) > 50 for r in results) > 20
     assert sum(int(r.n_trades[0]) == 0 and np.isnan(r.sharpe[0]) for r in results) > 5, "a window that never fills"
     assert sum(r.total_return[0] > 0.5 for r in results) > 5
+
+
+def random_walk(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    close = 50.0 * np.exp(np.cumsum(rng.normal(0.0005, 0.01, n)))
+    return close * np.exp(rng.normal(0.0, 0.003, n)), close
+
+
+def every_pair(longest: int) -> tuple[np.ndarray, np.ndarray]:
+    table = np.array(list(combinations(range(1, longest + 1), 2)))
+    return table[:, 0], table[:, 1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 128, 700, 9_000])
+def test_walking_and_jumping_agree(n: int):
+    prices, (fast, slow) = random_walk(n, n), every_pair(40)
+    slow[-3:] = n // 2 + 41, n + 50, 10**9  # positions of thousands of bars, and windows that never fill
+    jumped = screen_ma_crossover(*prices, fast, slow, cost_bps=10.0, bars_per_year=252.0)
+    walked = [
+        screen_ma_crossover(*prices, fast[p : p + 5], slow[p : p + 5], cost_bps=10.0, bars_per_year=252.0)
+        for p in range(0, fast.size, 5)
+    ]
+    for k, ours in enumerate(jumped):
+        np.testing.assert_allclose(np.concatenate([w[k] for w in walked]), ours, rtol=1e-11, atol=1e-11)
+    assert n < 64 or jumped.n_trades.max() > n // 20
+
+
+@pytest.mark.parametrize("kind", ["sma", "ema"])
+def test_chunks_and_parts_change_no_bit(kind: str, monkeypatch: pytest.MonkeyPatch):
+    prices, (fast, slow) = random_walk(500, 3), every_pair(60)
+    shuffled = np.random.default_rng(1).permutation(fast.size)
+    fast, slow = fast[shuffled], slow[shuffled]
+    whole = screen_ma_crossover(*prices, fast, slow, cost_bps=10.0, bars_per_year=252.0, kind=kind)
+    monkeypatch.setattr(screening, "CHUNK_PAIRS", 701)
+    monkeypatch.setattr(screening, "ROWS_BYTES", 14 * 8 * 512)
+    parts = screen_ma_crossover(*prices, fast, slow, cost_bps=10.0, bars_per_year=252.0, kind=kind)
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_memory_grows_by_the_pairs_and_their_figures_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(screening, "CHUNK_PAIRS", 5_000)
+    prices, (fast, slow) = random_walk(500, 3), every_pair(100)
+    peaks = []
+    for times in (2, 20):
+        pairs = np.tile(fast, times), np.tile(slow, times)
+        tracemalloc.start()
+        screen_ma_crossover(*prices, *pairs, cost_bps=10.0, bars_per_year=252.0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    a_pair = (peaks[1] - peaks[0]) / (18 * fast.size)
+    print(f"proof: {a_pair:.0f} bytes a pair: 32 of figures, 16 of windows; {peaks[0] / 1e6:.1f} MB for all else")
+    assert a_pair < 49
+
+
+def test_given_arrays_stay_as_they_are():
+    open_, close = random_walk(300, 5)
+    close[100] = np.nan
+    kept = open_.copy(), close.copy()
+    for array in (open_, close):
+        array.flags.writeable = False
+    for pairs in (1, MANY):
+        screen_ma_crossover(open_, close, [5] * pairs, [20] * pairs, cost_bps=10.0, bars_per_year=252.0)
+    np.testing.assert_array_equal(open_, kept[0])
+    np.testing.assert_array_equal(close, kept[1])
+
+
+@pytest.mark.parametrize("pairs", [1, MANY])
+def test_long_walks_do_not_drift(pairs: int):
+    """A million bars: the running sums of a walk and the sums that jumps subtract stay exact enough."""
+    noise = np.random.default_rng(11).normal(0.0, 0.2, 1_000_000)
+    close = 50.0 + 40.0 * np.sin(np.arange(noise.size) / 30_000.0) + noise  # a level that goes away and comes back
+    found = screen_ma_crossover(close, close, [20] * pairs, [50] * pairs, cost_bps=0.1, bars_per_year=252.0)
+    assert found.n_trades[0] > 10_000
+    expected = carried(close, 20, 50, 0.1e-4)
+    np.testing.assert_allclose([column[-1] for column in found[:3]], expected, rtol=1e-10, atol=1e-10)
+
+
+def carried(close: np.ndarray, fast: int, slow: int, cost: float) -> list[float]:
+    """The figures by whole arrays of numpy in extended precision; fills at the open, which is the close here."""
+    level = np.concatenate([[0.0], np.cumsum(close.astype(np.longdouble))])
+    want = np.zeros(close.size, np.bool_)
+    at = np.arange(slow - 1, close.size)
+    want[at] = (level[at + 1] - level[at + 1 - fast]) / fast > (level[at + 1] - level[at + 1 - slow]) / slow * (
+        1 + 1e-11
+    )
+    held = np.concatenate([[False], want[:-1]])
+    before = np.concatenate([[False], held[:-1]])
+    step = np.concatenate([[1.0], close[1:] / close[:-1]])
+    growth = np.where(before, step, 1.0) * np.where(held & ~before, 1 / (1 + cost), 1.0)
+    growth = (growth * np.where(~held & before, 1 - cost, 1.0)).astype(np.longdouble)
+    curve = np.concatenate([[1.0], np.cumprod(growth)])
+    r = growth - 1
+    sharpe = r.mean() / r.std(ddof=1) * np.sqrt(np.longdouble(252.0))
+    return [float(x) for x in (curve[-1] - 1, sharpe, (1 - curve / np.maximum.accumulate(curve)).max())]
 
 
 def test_an_order_that_meets_a_missing_bar_ends_there():

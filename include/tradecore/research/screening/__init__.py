@@ -5,6 +5,8 @@ It answers which parameters deserve a backtest; the best of a sweep go through t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +15,10 @@ import numpy.typing as npt
 from tradecore.indicators.averages import _kernels as averages
 from tradecore.model import Floats, Ints
 from tradecore.research.screening import _kernels
+
+FEW_PAIRS = 16  # up to so many do not earn back what the preparation costs
+CHUNK_PAIRS = 65_536
+ROWS_BYTES = 64 * 2**20  # most memory for the averages of a chunk
 
 
 class ScreenResult(NamedTuple):
@@ -51,44 +57,98 @@ def screen_ma_crossover(
     numbers with 1 <= fast < slow, a cost outside 0 to 10,000 bps. Source: the rule is that of Brock, Lakonishok &
     LeBaron, Journal of Finance 47(5), 1992; figures agree with vectorbt's Portfolio.from_signals.
     """
-    opens, closes = _prices(open_, close)
-    windows, fast_row, slow_row = _windows(fast, slow)
+    opens, closes = _columns(open_, close)
+    windows = _windows(fast, slow, closes.size)
     if not 0.0 <= cost_bps < 10_000.0:
         raise ValueError(f"screen_ma_crossover: cost_bps is {cost_bps!r}; it must be 0 or more and below 10,000")
-    if not bars_per_year > 0.0:
+    if not 0.0 < bars_per_year < math.inf:
         raise ValueError(f"screen_ma_crossover: bars_per_year is {bars_per_year!r}; it must be above 0")
     if kind not in ("sma", "ema"):
         raise ValueError(f"screen_ma_crossover: kind is {kind!r}; it must be 'sma' or 'ema'")
-    average = averages.sma if kind == "sma" else averages.ema
-    rows = np.empty((windows.size, closes.size))
-    for row, period in zip(rows, windows, strict=True):
-        average(closes, int(period), row)
-    out, trades = np.empty((3, fast_row.size)), np.empty(fast_row.size, np.int64)
-    _kernels.walk_pairs(
-        opens, closes, rows, fast_row, slow_row, float(cost_bps) / 1e4, float(bars_per_year), out, trades
-    )
+    pairs = windows.shape[1]
+    cost, per_year = float(cost_bps) / 1e4, float(bars_per_year)
+    out, trades = np.empty((3, pairs)), np.empty(pairs, np.int64)
+    walked = kind == "sma" and pairs <= FEW_PAIRS
+    for p in range(pairs if walked else 0):
+        a, b = int(windows[0, p]), int(windows[1, p])
+        if not _kernels.walk(opens, closes, a, b, cost, per_year, out, trades, p):
+            walked = False
+            break
+    if not walked:
+        _jump(*_prices(opens, closes), windows, cost, per_year, kind, out, trades)
     return ScreenResult(out[0], out[1], out[2], trades)
 
 
-def _prices(open_: npt.ArrayLike, close: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return opens and closes as arrays of their own, both NaN where one is."""
-    opens, closes = np.array(open_, np.float64), np.array(close, np.float64)
+def _jump(
+    opens: Floats, closes: Floats, windows: Ints, cost: float, per_year: float, kind: str, out: Floats, trades: Ints
+) -> None:
+    """Prepare what all pairs share, then take them in chunks, and in chunks by as many windows as rows may be kept."""
+    n = closes.size
+    marks, bars = np.empty(n), np.empty((n + 1, 8))
+    spans, powers = np.empty((_kernels.SPANS, n, 2)), np.empty(2**_kernels.SPANS, np.int64)
+    gaps = bool(_kernels.marks_of(closes, marks))
+    _kernels.shared_bars(opens, marks, cost, bars)
+    _kernels.span_extremes(marks, spans, powers)
+    undecided = np.append(np.isnan(closes[1:]), True).nonzero()[0]  # the next bar does not trade, or there is none
+    width = (n // _kernels.BITS + 1) * _kernels.BITS
+    kept = max(1, ROWS_BYTES // (8 * width) // 2)
+    average = averages.sma if kind == "sma" else averages.ema
+    for begin in range(0, windows.shape[1], CHUNK_PAIRS):
+        chunk = windows[:, begin : begin + CHUNK_PAIRS]
+        used, places = _places(chunk, n)
+        for part in _parts(places, used.size, kept):
+            mine, rank = _places(places if part is None else places[:, part], used.size)
+            rows = np.full((mine.size, width), np.nan)
+            for row, period in zip(rows, used[mine], strict=True):
+                average(closes, int(period), row[:n])
+                row[undecided] = np.nan
+            figures, entries = np.empty((3, rank.shape[1])), np.empty(rank.shape[1], np.int64)
+            _kernels.jump_pairs(bars, marks, spans, powers, rows, gaps, rank[0], rank[1], per_year, figures, entries)
+            where = slice(begin, begin + chunk.shape[1]) if part is None else begin + part
+            out[:, where], trades[where] = figures, entries
+
+
+def _places(numbers: Ints, most: int) -> tuple[Ints, Ints]:
+    """Return which of the numbers 0..most+1 occur in [2, P], in order, and the place of each among them [2, P]."""
+    seen = np.zeros(most + 2, np.bool_)
+    seen[numbers] = True
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[numbers]
+
+
+def _parts(places: Ints, count: int, kept: int) -> Iterator[Ints | None]:
+    """Yield the pairs of a chunk in parts that use at most 2 * kept windows each; None: all of them."""
+    if count <= 2 * kept:
+        yield None
+        return
+    block = places // kept
+    key = block[0] * (count // kept + 1) + block[1]
+    order = np.argsort(key, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(key[order])) + 1)
+
+
+def _columns(open_: npt.ArrayLike, close: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Return opens and closes as arrays that kernels are compiled for: contiguous and writable; copied only if not."""
+    opens, closes = (np.require(prices, np.float64, ["C", "W"]) for prices in (open_, close))
     if opens.ndim != 1 or opens.shape != closes.shape or opens.size == 0:
         raise ValueError(
             f"screen_ma_crossover: the shapes are open_ {opens.shape}, close {closes.shape}; both are (T,)"
         )
+    return opens, closes
+
+
+def _prices(opens: Floats, closes: Floats) -> tuple[Floats, Floats]:
+    """Return copies of opens and closes, both NaN where one is. Raises ValueError for what is no price."""
     missing = np.isnan(opens) | np.isnan(closes)
     for name, prices in (("open_", opens), ("close", closes)):
         bad = ~missing & ~((prices > 0.0) & (prices < np.inf))
         if bad.any():
             at = int(bad.argmax())
             raise ValueError(f"screen_ma_crossover: {name}[{at}] is {prices[at]}; a price is above 0, or NaN for none")
-        prices[missing] = np.nan
-    return opens, closes
+    return np.where(missing, np.nan, opens), np.where(missing, np.nan, closes)
 
 
-def _windows(fast: npt.ArrayLike, slow: npt.ArrayLike) -> tuple[Ints, Ints, Ints]:
-    """Return the windows that occur and, for each pair, the places of its two among them."""
+def _windows(fast: npt.ArrayLike, slow: npt.ArrayLike, n_bars: int) -> Ints:
+    """Return the windows as [2, P]; one longer than the data is as good as one bar longer."""
     pairs = [np.asarray(fast), np.asarray(slow)]
     if pairs[0].ndim != 1 or pairs[0].shape != pairs[1].shape:
         raise ValueError(
@@ -104,6 +164,4 @@ def _windows(fast: npt.ArrayLike, slow: npt.ArrayLike) -> tuple[Ints, Ints, Ints
         raise ValueError(
             f"screen_ma_crossover: pair {at} is fast {pairs[0][at]}, slow {pairs[1][at]}; it must be 1 <= fast < slow"
         )
-    windows, place = np.unique(np.stack(pairs), return_inverse=True)
-    fast_row, slow_row = place.reshape(2, -1).astype(np.int64)
-    return windows.astype(np.int64), fast_row, slow_row
+    return np.asarray(np.minimum(np.stack(pairs), n_bars + 1), np.int64)
