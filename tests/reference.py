@@ -233,24 +233,20 @@ def settle_given(
     ends: list[tuple[RefOrder, str]],
     charges: Decimal = ZERO,
     manual: int = 0,
-) -> tuple[list[bool], list[RefOrder]]:
-    """Let one bar happen to a book at a real venue; return which fills it could take, and the orders that ended."""
+) -> list[RefOrder]:
+    """Let one bar happen to a book at a real venue; return the orders that ended."""
     _before_fills(book, bar)
-    booked = []
     for fill in given:
         i, order = fill.instrument, fill.order
-        booked.append(book.shares[i] + fill.shares >= 0)
-        if not booked[-1]:
-            continue
         book.mark[i] = book.mark[i] or fill.price
-        wants = [held[i] for held in book.alloc]
+        before = [held[i] for held in book.alloc]
         if order is not None and order.status == "WORKING":
-            wants = order.wants
+            after = allocate(before, order.wants, fill.shares)
             if fill.own:
                 order.remaining -= fill.shares
         else:
-            wants[manual] = max(ZERO, wants[manual] + fill.shares)
-        _trade(book, i, fill.shares, fill.notional, fill.fee, wants, bar.bar_end_ns)
+            after = allocate_by_hand(before, fill.shares, manual)
+        _trade(book, i, fill.shares, fill.notional, fill.fee, after, bar.bar_end_ns)
     for order in book.orders:
         ended = [status for other, status in ends if other is order]
         if order.status == "WORKING":
@@ -258,7 +254,7 @@ def settle_given(
             order.age_bars += 0 if ended else 1
     book.cash += charges
     book.fees -= charges
-    return booked, _after_fills(book, bar, params)
+    return _after_fills(book, bar, params)
 
 
 def _before_fills(book: RefBook, bar: RefBar) -> None:
@@ -300,14 +296,16 @@ def split_shares(shares: Decimal, split: tuple[int, int], step: Decimal) -> Deci
 
 
 def split_allocations(alloc: Sequence[Decimal], shares_after: Decimal, split: tuple[int, int]) -> list[Decimal]:
-    """Scale what each strategy holds; the difference to the position is the first holders'."""
-    after = [floored(a * split[0] / split[1], SHARE) for a in alloc]
+    """Scale what each strategy holds; the difference to the position is the first holders'. A short: its mirror."""
+    if shares_after < 0 or (shares_after == 0 and sum(alloc, ZERO) < 0):
+        return [-a for a in split_allocations([-a for a in alloc], -shares_after, split)]
+    after = [truncated(a * split[0] / split[1], SHARE) for a in alloc]
     missing = shares_after - sum(after, ZERO)
     if missing > 0:
         holders = [s for s, a in enumerate(after) if a > 0] or [s for s, a in enumerate(alloc) if a > 0]
         after[holders[0] if holders else 0] += missing
     for s in range(len(after)):
-        cut = min(after[s], max(-missing, ZERO))
+        cut = max(min(after[s], -missing), ZERO)
         after[s] -= cut
         missing += cut
     return after
@@ -326,13 +324,14 @@ def _split(book: RefBook, i: int, quote: RefQuote) -> None:
         book.realised += cash_in_lieu
 
     for lot in book.lots[i]:
-        lot.shares = floored(lot.shares * num / den, SHARE)
-    missing = after - sum((lot.shares for lot in book.lots[i]), ZERO)
+        lot.shares = truncated(lot.shares * num / den, SHARE)
+    missing = abs(after) - sum((abs(lot.shares) for lot in book.lots[i]), ZERO)
+    sign = -1 if before < 0 else 1
     if missing > 0:
-        book.lots[i][-1].shares += missing
+        book.lots[i][-1].shares += sign * missing
     for lot in reversed(book.lots[i]):
-        cut = min(lot.shares, max(-missing, ZERO))
-        lot.shares -= cut
+        cut = min(abs(lot.shares), max(-missing, ZERO))
+        lot.shares -= sign * cut
         missing += cut
     book.realised -= sum((lot.cost for lot in book.lots[i] if lot.shares == 0), ZERO)
     book.lots[i] = [lot for lot in book.lots[i] if lot.shares != 0]
@@ -351,7 +350,7 @@ def _rescale(order: RefOrder, quote: RefQuote) -> None:
         return
     order.shares = truncated(order.shares * num / den, quote.qty_step)
     order.remaining = truncated(order.remaining * num / den, quote.qty_step)
-    order.wants = [floored(want * num / den, SHARE) for want in order.wants]
+    order.wants = [truncated(want * num / den, SHARE) for want in order.wants]
     if order.remaining == 0:
         order.status = "CANCELED"
 
@@ -410,7 +409,7 @@ def _fill(book: RefBook, order: RefOrder, bar: RefBar, params: RefParams, taken:
     if buying:
         shares = affordable(book.cash, price, offered, quote.qty_step, params)
     else:
-        shares = min(offered, book.shares[i])
+        shares = min(offered, max(book.shares[i], ZERO))
     cut_by_us = shares < offered
 
     fill = None
@@ -421,7 +420,7 @@ def _fill(book: RefBook, order: RefOrder, bar: RefBar, params: RefParams, taken:
 
     if order.remaining == 0:
         order.status = "FILLED"
-    elif not buying and quote.traded and (cut_by_us or book.shares[i] == 0):
+    elif not buying and quote.traded and (cut_by_us or book.shares[i] <= 0):
         order.status = "CANCELED"
     elif params.remainder == "cancel":
         order.status = "CANCELED" if shares > 0 or cut_by_us else "EXPIRED"
@@ -439,6 +438,7 @@ def _book_fill(
     shares = abs(signed)
     notional = rounded(shares * price)
     paid = fee(shares, notional, params)
+    after = allocate([held[i] for held in book.alloc], order.wants, signed)
     return RefFill(
         order=order,
         instrument=i,
@@ -446,77 +446,97 @@ def _book_fill(
         price=price,
         notional=notional,
         fee=paid,
-        allocated=_trade(book, i, signed, notional, paid, order.wants, bar_end_ns),
+        allocated=_trade(book, i, signed, notional, paid, after, bar_end_ns),
         remaining=order.remaining - signed,
     )
 
 
 def _trade(
-    book: RefBook, i: int, signed: Decimal, notional: Decimal, paid: Decimal, wants: list[Decimal], bar_end_ns: int
+    book: RefBook, i: int, signed: Decimal, notional: Decimal, paid: Decimal, after: list[Decimal], bar_end_ns: int
 ) -> list[Decimal]:
     """Book cash, fees, lots, position and allocation of a fill; return what each strategy's holding moved by."""
-    shares, lots = abs(signed), book.lots[i]
     book.fees += paid
-    if signed > 0:
-        book.cash -= notional + paid
-        if lots and lots[-1].opened_ns == bar_end_ns:
-            lots[-1].shares += shares
-            lots[-1].cost += notional
-        else:
-            lots.append(RefLot(shares=shares, cost=notional, opened_ns=bar_end_ns))
-    else:
-        book.cash += notional - paid
-        book.realised += notional - _take_lots(lots, shares)
+    book.cash -= paid
+    book.cash += -notional if signed > 0 else notional
+    # A fill through zero is two: one closes what is held, one opens the other side for the rest.
+    held = book.shares[i]
+    closes = min(abs(signed), abs(held)) if held * signed < 0 else ZERO
+    closes_for = rounded(notional * closes / abs(signed))
+    if closes:
+        taken = _take_lots(book.lots[i], closes)
+        book.realised += closes_for - taken if signed < 0 else taken - closes_for
+    opens = abs(signed) - closes
+    if opens:
+        _add_lot(book.lots[i], opens if signed > 0 else -opens, notional - closes_for, bar_end_ns)
     book.shares[i] += signed
 
-    before = [held[i] for held in book.alloc]
-    after = allocate(before, wants, signed)
-    for held, now in zip(book.alloc, after, strict=True):
-        held[i] = now
+    before = [alloc[i] for alloc in book.alloc]
+    for alloc, now in zip(book.alloc, after, strict=True):
+        alloc[i] = now
     return [now - then for now, then in zip(after, before, strict=True)]
 
 
+def _add_lot(lots: list[RefLot], shares: Decimal, money: Decimal, bar_end_ns: int) -> None:
+    """Open a lot, or add to the one that this bar opened. What a short brought is a cost below zero."""
+    cost = money if shares > 0 else -money
+    if lots and lots[-1].opened_ns == bar_end_ns:
+        lots[-1].shares += shares
+        lots[-1].cost += cost
+    else:
+        lots.append(RefLot(shares=shares, cost=cost, opened_ns=bar_end_ns))
+
+
 def _take_lots(lots: list[RefLot], shares: Decimal) -> Decimal:
-    """Take shares out of the lots, first in first out, and return what they had cost."""
-    cost = ZERO
+    """Take shares out of the lots, first in first out, and return what they had cost, or brought."""
+    money = ZERO
     while shares > 0:
         lot = lots[0]
-        part = min(lot.shares, shares)
-        # A lot that a split left without shares still has its cost: it goes with the next sale.
-        part_cost = lot.cost if part == lot.shares else rounded(lot.cost * part / lot.shares)
-        lot.shares -= part
+        sign = 1 if lot.shares > 0 else -1
+        part = min(abs(lot.shares), shares)
+        part_cost = lot.cost if part == abs(lot.shares) else rounded(lot.cost * part / abs(lot.shares))
+        lot.shares -= sign * part
         lot.cost -= part_cost
-        cost += part_cost
+        money += abs(part_cost)
         shares -= part
         if lot.shares == 0:
             lots.pop(0)
-    return cost
+    return money
 
 
 def allocate(alloc: Sequence[Decimal], wants: Sequence[Decimal], signed: Decimal) -> list[Decimal]:
-    """Share a fill among the strategies; return what each then holds."""
-    after = list(alloc)
-    gap = [want - held for want, held in zip(wants, alloc, strict=True)]
-    side = 1 if signed > 0 else -1
-    pool = abs(signed)
-    for s, d in enumerate(gap):
-        if d * side < 0:
-            give = min(-d, after[s]) if side > 0 else d
-            after[s] -= side * give
-            pool += give
-    for s, d in enumerate(gap):
-        if d * side > 0:
-            part = min(abs(d), pool)
-            after[s] += side * part
+    """Share a fill among the strategies; return what each then holds. A sale is a purchase of the opposite."""
+    if signed < 0:
+        return [-a for a in allocate([-a for a in alloc], [-w for w in wants], -signed)]
+    after, pool = list(alloc), signed
+    for s, want in enumerate(wants):
+        if want < alloc[s]:
+            pool += after[s] - want
+            after[s] = want
+    for nearer_to_zero in (True, False):
+        for s, want in enumerate(wants):
+            up_to = min(want, ZERO) if nearer_to_zero else want
+            part = min(max(up_to - after[s], ZERO), pool)
+            after[s] += part
             pool -= part
-    if side > 0:
-        wanting = [s for s, want in enumerate(wants) if want > 0]
-        after[wanting[0] if wanting else 0] += pool
-    else:
-        for s in range(len(after)):
-            part = min(after[s], pool)
-            after[s] -= part
-            pool -= part
+    for s in range(len(after)):
+        part = min(max(-after[s], ZERO), pool)
+        after[s] += part
+        pool -= part
+    wanting = [s for s, want in enumerate(wants) if want > 0]
+    after[wanting[0] if wanting else 0] += pool
+    return after
+
+
+def allocate_by_hand(alloc: Sequence[Decimal], signed: Decimal, manual: int) -> list[Decimal]:
+    """Share what a person did: first what it closes, of `manual` before the others, then the rest is manual's."""
+    if signed < 0:
+        return [-a for a in allocate_by_hand([-a for a in alloc], -signed, manual)]
+    after, pool = list(alloc), signed
+    for s in [manual, *range(len(after))]:
+        part = min(max(-after[s], ZERO), pool)
+        after[s] += part
+        pool -= part
+    after[manual] += pool
     return after
 
 
@@ -530,11 +550,13 @@ def _breakers(book: RefBook, bar: RefBar, params: RefParams) -> None:
             _enter(book, book.ordered_state)
     book.peak = max(book.peak, book.equity)
 
-    if book.peak - book.equity >= params.max_drawdown * book.peak:
+    drawdown = book.peak - book.equity
+    if book.equity < 0 or (drawdown > 0 and drawdown >= params.max_drawdown * book.peak):
         if book.state != HALTED:
             _enter(book, HALTED)
     elif (
         book.state != HALTED
+        and book.equity < book.prev_session_equity
         and book.prev_session_equity - book.equity >= params.max_daily_loss * book.prev_session_equity
     ):
         _enter(book, REDUCING)
@@ -551,7 +573,8 @@ def _enter(book: RefBook, state: int) -> None:
     a person undoes the change at the same bar.
     """
     for order in book.orders:
-        if state == HALTED or (state == REDUCING and book.state != REDUCING and order.remaining > 0):
+        covers = max(-book.shares[order.instrument], ZERO)  # a buy of no more than is short only reduces
+        if state == HALTED or (state == REDUCING and book.state != REDUCING and order.remaining > covers):
             order.status = "CANCELED" if order.status == "WORKING" else order.status
     if book.state == HALTED and state != HALTED:
         book.peak = book.equity
@@ -620,7 +643,7 @@ def size(
     """Return the weight before caps, a fraction in whole ppm; None is no opinion."""
     if not bar.quotes[i].traded or book.equity <= 0:
         return None
-    if bar.quotes[i].left:
+    if bar.quotes[i].left or book.shares[i] < 0:  # nobody is to be short: it is bought back
         return ZERO
     if math.isnan(score):
         return None
@@ -628,7 +651,7 @@ def size(
     base = max_position = float(params.max_position)
     if params.sizing == "equal_weight":
         members = range(len(bar.quotes)) if params.members is None else params.members[s]
-        trading = sum(1 for j in members if bar.quotes[j].traded and not bar.quotes[j].left)
+        trading = sum(1 for j in members if bar.quotes[j].traded and not bar.quotes[j].left and not book.shares[j] < 0)
         base = min(max_position, float(params.max_exposure) / trading)
     elif math.isnan(volatility):
         return None
@@ -648,7 +671,7 @@ def _cap(
         return
     kept_in_all = ZERO
     for i in range(len(ref)):
-        silent = sum((alloc[s][i] for s in range(len(weight)) if weight[s][i] is None), ZERO)
+        silent = sum((max(alloc[s][i], ZERO) for s in range(len(weight)) if weight[s][i] is None), ZERO)
         kept = floored(floored(silent * ref[i], MONEY) / book.equity, PPM)
         kept_in_all += kept
         _shrink(weight, [i], max(ZERO, params.max_position - kept))
@@ -683,6 +706,8 @@ def _limit_turnover(
     if turnover > params.max_turnover:
         for s, row in enumerate(wants):
             for i in range(len(ref)):
+                if shares[i] < 0:
+                    continue
                 change = (row[i] - alloc[s][i]) * params.max_turnover / turnover
                 row[i] = alloc[s][i] + truncated(change, bar.quotes[i].qty_step)
 
@@ -719,7 +744,8 @@ def _plan_one(book: RefBook, bar: RefBar, decision: RefDecision, params: RefPara
         remaining = []
         delta = truncated(target - held, step)
     if book.state == REDUCING and delta > 0:
-        return None
+        working_buys = sum((r for r in remaining if r > 0), ZERO)
+        delta = truncated(min(delta, max(-held - working_buys, ZERO)), step)
     if delta < 0:
         working_sells = -sum((r for r in remaining if r < 0), ZERO)
         delta = -min(-delta, max(held - working_sells, ZERO))

@@ -22,8 +22,8 @@ POLLS = 20  # one a second: how long an order has to end before its successor is
 def unwanted(ctx: Context, *, replaced: bool = True) -> list[str]:
     """Return the venue's ids of our orders that must end: replaced by the newest sheet, or not for this trading state.
 
-    HALTED ends every order that is not a bracket's leg (those protect what is held), REDUCING those that buy. replaced:
-    whether the sheet may still be sent; one that may not leaves what it would have replaced.
+    HALTED ends every order that is not a bracket's leg (those protect what is held), REDUCING those that do more than
+    reduce. replaced: whether the sheet may still be sent; one that may not leaves what it would have replaced.
     """
     last = decision.newest(ctx) if replaced else None
     version = last[0] if last and guard.approval(ctx) in ("approved", "not_required") else 0

@@ -88,7 +88,8 @@ F_COLUMNS = 9
     EV_DEPOSIT,
     EV_LEFT_UNIVERSE,
     EV_CHARGE,
-) = range(20)
+    EV_SHORT,
+) = range(21)
 EVENT_NAMES = (
     "split",
     "dividend",
@@ -110,6 +111,7 @@ EVENT_NAMES = (
     "deposit",
     "left_universe",
     "charge",
+    "short_position",
 )
 DECISION_EVENTS = frozenset((*range(EV_NAME_CAP, EV_DEPOSIT), EV_LEFT_UNIVERSE))
 RECEIVABLE_SLOTS = 8
@@ -126,8 +128,8 @@ class Book(NamedTuple):
     mark: Ints  # [n] e4, 0 = never seen
     stale: Ints  # [n] bars since the mark
     alloc: Ints  # [S, n] e6
-    lot_qty: Ints  # [n, L] e6, FIFO from lot_head
-    lot_cost: Ints  # [n, L] e4, total cost of the lot
+    lot_qty: Ints  # [n, L] e6, FIFO from lot_head; all of an instrument have the sign of its position
+    lot_cost: Ints  # [n, L] e4, total cost of the lot; of a short lot what it brought, negative
     lot_opened: Ints  # [n, L] bar_end_ns
     lot_head: Ints  # [n]
     lot_count: Ints  # [n]
@@ -219,14 +221,12 @@ G_COLUMNS = 8
 
 class Given(NamedTuple):
     """What a real venue did at a bar: fills [G, 8] in their order, ends of orders [E, 3] (decided_ns, line, status),
-    interest less fees outside of fills (charges e4), and the strategy that fills of nobody's orders go to (manual).
-    The kernel writes into booked [G] which fills the book could take: it is long only."""
+    interest less fees outside of fills (charges e4), and the strategy that fills of nobody's orders go to (manual)."""
 
     fills: Ints
     ends: Ints
     charges: int
     manual: int
-    booked: Bools
 
 
 class Decision(NamedTuple):

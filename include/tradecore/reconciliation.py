@@ -230,7 +230,8 @@ class _Causes:
     def split_ahead(self, symbol: str, ours: Decimal, theirs: Decimal) -> bool:
         """Tell whether the venue has split already what goes ex at the next session: explained, no break."""
         ahead = [ratio for (name, day), ratio in self.splits.items() if name == symbol and day > self.today]
-        return any(ZERO <= ours * ratio - theirs < 1 for ratio in ahead)
+        sign = 1 if ours > 0 else -1
+        return any(ZERO <= sign * (ours * ratio - theirs) < 1 for ratio in ahead)
 
     def of(self, symbol: str, ours: Decimal, theirs: Decimal) -> str:
         """Return the likeliest cause in words."""
@@ -244,7 +245,7 @@ class _Causes:
         if symbol in self.ours:
             return f"a fill of {self.ours[symbol]} that is not reported yet"
         if theirs < 0:
-            return "the venue is short, which this book never is"
+            return "the venue is short: sold by hand, or a fill that is not reported yet"
         return "bought or sold by nobody that is known here, or a corporate action" if theirs else "not at the venue"
 
 
@@ -293,21 +294,13 @@ def _dividends(ctx: Context) -> tuple[Decimal, str]:
 
 
 def _unbookable(ctx: Context) -> list[Difference]:
-    """Return the executions up to this bar that the book cannot take: in no known symbol, or of more than is held."""
-    held: dict[str, Decimal] = defaultdict(Decimal, _ledger(ctx))
-    found = []
-    for fill_id, symbol, qty, _price, _fee, filled_at in ctx.conn.execute(
-        SQL["unbooked_fills"], _account(ctx)
-    ).fetchall():
-        if filled_at > ctx.bar_end_at:
-            continue
-        unknown = venue_bar.instrument_of(ctx, symbol) is None
-        if not unknown and held[symbol] + qty >= 0:
-            held[symbol] += qty
-            continue
-        cause = f"no instrument is called {symbol}" if unknown else f"more {symbol} sold than the book holds: long only"
-        found.append(Difference(kind="fill", subject=fill_id, ledger=held[symbol], broker=qty, cause=cause))
-    return found
+    """Return the executions up to this bar that the book cannot take: they are in no known symbol."""
+    waiting = ctx.conn.execute(SQL["unbooked_fills"], _account(ctx)).fetchall()
+    return [
+        Difference(kind="fill", subject=fill_id, ledger=ZERO, broker=qty, cause=f"no instrument is called {symbol}")
+        for fill_id, symbol, qty, _price, _fee, filled_at in waiting
+        if filled_at <= ctx.bar_end_at and venue_bar.instrument_of(ctx, symbol) is None
+    ]
 
 
 def _accounting(ctx: Context) -> list[Difference]:

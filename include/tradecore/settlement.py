@@ -27,6 +27,7 @@ from tradecore.model import (
     F_PRICE,
     F_QTY,
     F_REM,
+    HALTED,
     ORDERED_STATE,
     REDUCING,
     STATE,
@@ -41,7 +42,7 @@ from tradecore.storage import bars as stored
 from tradecore.storage import books
 from tradecore.storage.books import Axes, LoadedBook
 from tradecore.storage.connection import book_lock
-from tradecore.units import from_day, to_ns, usd
+from tradecore.units import from_day, shares, to_ns, usd
 
 
 def settle_bar(ctx: Context) -> dict[str, object]:
@@ -79,6 +80,7 @@ def settle_bar(ctx: Context) -> dict[str, object]:
         ctx.set_status("settled")
         _alert_state(ctx, moved.loaded.book, moved.after)
         _alert_stale(ctx, moved.after, moved.axes)
+        _alert_short(ctx, moved.after, moved.axes)
     ctx.conn.commit()
     after, journal = moved.after, moved.journal
     ends = Counter(END_NAMES[int(e[3])] for e in journal.ends)
@@ -131,7 +133,7 @@ def _at_venue(ctx: Context, params: StepParams) -> _Moved:
 
     def store() -> None:
         store_events(ctx, journal, axes)
-        venue_bar.store(ctx, done, given, journal, axes, market.bar_row(bar, 0))
+        venue_bar.store(ctx, done, journal, axes, market.bar_row(bar, 0))
 
     return _Moved(axes=axes, loaded=loaded, after=step.canonical_book(after), journal=journal, store=store)
 
@@ -275,3 +277,23 @@ def _alert_stale(ctx: Context, after: Book, axes: Axes) -> None:
             body="They are marked at their last close and not traded.",
             next_step="check the feed, or book a delisting",
         )
+
+
+def _alert_short(ctx: Context, after: Book, axes: Axes) -> None:
+    """Tell a person, at every bar that ends so, that a book which is long only is short."""
+    short = {axes.instruments[i]: int(after.qty[i]) for i in np.flatnonzero(after.qty < 0)}
+    if not short:
+        return
+    names = stored.instruments_by_id(ctx.conn, list(short))
+    held = ", ".join(sorted(f"{i.symbol} {shares(short[i.instrument_id])}" for i in names.values()))
+    halted = int(after.acct[STATE]) == HALTED
+    ctx.alert(
+        kind="short",
+        severity="critical",
+        stage="settle",
+        title=f"The book is short: {held}",
+        body="More was sold than it held: by hand, or by an order that filled after it had ended. It is long only.",
+        next_step="it is HALTED and sends nothing: buy it back at the broker, or resume"
+        if halted
+        else "the next sheet buys it back; look at it before it is signed or sent",
+    )

@@ -1,5 +1,7 @@
 """Tax lots of a book: what is held since when and at what cost, and what was sold of which lot. First in, first out.
 
+Lots of a short have a negative quantity and a negative cost: what they brought.
+
 Open lots are the book's own. Closed ones follow from its fills and splits by the rules of docs/STEP.md, settle 2 and 4;
 what is left open in the end is then the book's lots again, which the tests hold it to.
 """
@@ -31,7 +33,7 @@ class OpenLot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLot:
-    """Shares of one lot that one fill sold; gain is proceeds less cost, both without fees."""
+    """Shares of one lot that one fill closed; gain is proceeds less cost, both without fees. qty < 0: a short."""
 
     symbol: str
     qty: Decimal
@@ -89,13 +91,14 @@ def _replay(conn: psycopg.Connection, book: str, bar_end: datetime | None) -> tu
         mine, ns = lots[instrument], to_ns(at)
         if num is not None:
             lots[instrument] = _split(mine, qty, num, den)
-        elif qty > 0 and mine and mine[-1].opened_ns == ns:
-            mine[-1].qty += qty
-            mine[-1].cost += notional
-        elif qty > 0:
-            mine.append(_Lot(qty, notional, ns))
         else:
-            closed += _sell(mine, -qty, notional, symbols[instrument], at)
+            side = 1 if qty > 0 else -1
+            closing = min(abs(qty), max(-side * sum(lot.qty for lot in mine), 0))
+            closed_for = _share(notional, closing, abs(qty))
+            if closing:
+                closed += _close(mine, closing, closed_for, symbols[instrument], at)
+            if closing < abs(qty):
+                _open(mine, qty - side * closing, side * (notional - closed_for), ns)
     left = [
         OpenLot(symbol=symbols[i], qty=shares(lot.qty), cost_usd=usd(lot.cost), opened_at=from_ns(lot.opened_ns))
         for i in sorted(lots, key=lambda i: symbols[i])
@@ -104,25 +107,36 @@ def _replay(conn: psycopg.Connection, book: str, bar_end: datetime | None) -> tu
     return closed, left
 
 
-def _sell(lots: list[_Lot], qty: int, notional: int, symbol: str, at: datetime) -> list[ClosedLot]:
-    """Take shares out of the lots, first in first out; the proceeds go with the shares, the rest to the last part."""
+def _open(lots: list[_Lot], qty: int, cost: int, ns: int) -> None:
+    """Open a lot, or add to the one that this bar opened."""
+    if lots and lots[-1].opened_ns == ns:
+        lots[-1].qty += qty
+        lots[-1].cost += cost
+    else:
+        lots.append(_Lot(qty, cost, ns))
+
+
+def _close(lots: list[_Lot], qty: int, notional: int, symbol: str, at: datetime) -> list[ClosedLot]:
+    """Take qty (unsigned) out of the lots, first in first out; the money goes with the shares, the rest to the last
+    part. A short's lot was sold when it opened, and is bought now."""
     parts, whole, paid = [], qty, 0
     while qty > 0 and lots:
         lot = lots[0]
-        part = min(qty, lot.qty)
-        cost = lot.cost if part == lot.qty else _share(lot.cost, part, lot.qty)
-        proceeds = notional - paid if part == qty else _share(notional, part, whole)
+        sign, held = (1, lot.qty) if lot.qty > 0 else (-1, -lot.qty)
+        part = min(qty, held)
+        cost = lot.cost if part == held else sign * _share(abs(lot.cost), part, held)
+        money = notional - paid if part == qty else _share(notional, part, whole)
         parts.append(
             ClosedLot(
                 symbol=symbol,
-                qty=shares(part),
-                cost_usd=usd(cost),
-                proceeds_usd=usd(proceeds),
+                qty=shares(sign * part),
+                cost_usd=usd(cost if sign > 0 else money),
+                proceeds_usd=usd(money if sign > 0 else -cost),
                 opened_at=from_ns(lot.opened_ns),
                 closed_at=at,
             )
         )
-        lot.qty, lot.cost, qty, paid = lot.qty - part, lot.cost - cost, qty - part, paid + proceeds
+        lot.qty, lot.cost, qty, paid = lot.qty - sign * part, lot.cost - cost, qty - part, paid + money
         if lot.qty == 0:
             lots.pop(0)
     return parts
@@ -130,12 +144,13 @@ def _sell(lots: list[_Lot], qty: int, notional: int, symbol: str, at: datetime) 
 
 def _split(lots: list[_Lot], new_total: int, num: int, den: int) -> list[_Lot]:
     """Scale lots so that they sum to the quantity after a split: the difference goes to the newest, costs stay."""
+    sign = -1 if lots and lots[0].qty < 0 else 1
     for lot in lots:
-        lot.qty = lot.qty * num // den
-    rest = new_total - sum(lot.qty for lot in lots)
+        lot.qty = sign * (abs(lot.qty) * num // den)
+    rest = abs(new_total) - sum(abs(lot.qty) for lot in lots)
     for lot in reversed(lots):
-        move = rest if rest > 0 else max(rest, -lot.qty)
-        lot.qty += move
+        move = rest if rest > 0 else max(rest, -abs(lot.qty))
+        lot.qty += sign * move
         rest -= move
     return [lot for lot in lots if lot.qty]
 

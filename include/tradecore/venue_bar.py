@@ -145,7 +145,6 @@ class VenueBar:
             ends=np.array(ends, np.int64).reshape(len(ends), 3),
             charges=sum(to_quanta(a, MONEY_SCALE) for a in self.amounts("fee", "interest")),
             manual=axes.strategies.index(MANUAL) if MANUAL in axes.strategies else 0,
-            booked=np.zeros(len(fills), np.bool_),
         )
 
 
@@ -212,11 +211,10 @@ def book_transfers(ctx: Context, done: VenueBar) -> None:
             ctx.conn.execute(SQL["add_cash"], (*ctx.key, kind, total, "as the broker reports it"))
 
 
-def store(ctx: Context, done: VenueBar, given: Given, journal: Journal, axes: Axes, bar: Market) -> None:
-    """Write the fills that were booked, mark them and the activities as booked, and explain what stays different."""
-    booked = [fill for fill, took in zip(done.fills, given.booked.tolist(), strict=True) if took]
+def store(ctx: Context, done: VenueBar, journal: Journal, axes: Axes, bar: Market) -> None:
+    """Write the fills, mark them and the activities as booked, and explain what stays different."""
     explained: dict[tuple[str, str], list[tuple[Decimal, str]]] = defaultdict(list)
-    for number, (fill, row) in enumerate(zip(booked, journal.fills.tolist(), strict=True), start=1):
+    for number, (fill, row) in enumerate(zip(done.fills, journal.fills.tolist(), strict=True), start=1):
         _store_fill(ctx, fill, number, row[F_OPEN])
         if fill.filled_at <= ctx.previous_bar_end:
             _event(ctx, "late_fill", fill.instrument_id, fill.qty_e6, f"executed {fill.filled_at:%Y-%m-%d %H:%M} UTC")

@@ -235,7 +235,7 @@ def test_an_order_by_hand_moves_the_book_under_manual_and_is_told_once(book: Rea
     assert "orders" in book.stage("plan", THIRD)
 
 
-def test_more_sold_by_hand_than_is_held_is_a_break_and_not_booked(book: RealBook):
+def test_more_sold_by_hand_than_is_held_is_booked_told_and_bought_back(book: RealBook):
     settle(book, NEXT)
     close(book, NEXT)
     symbol, qty = next(iter(held(book).items()))
@@ -244,9 +244,30 @@ def test_more_sold_by_hand_than_is_held_is_a_break_and_not_booked(book: RealBook
         order = {"symbol": symbol, "qty": str(part), "side": "sell", "type": "market", "time_in_force": "day"}
         book.venue.place_by_hand(order)
     assert held(book)[symbol] == -5, "not exercised: the venue is not short"
-    assert settle(book, THIRD)["clean"] is False
-    assert symbol not in positions(book, THIRD)
-    assert [(b.kind, b.broker) for b in breaks(book)] == [("fill", Decimal(-5))]
+    assert settle(book, THIRD)["clean"] is True
+    assert positions(book, THIRD)[symbol] == -5
+    assert breaks(book) == []
+    assert cash(book, THIRD) == book.venue.state.cash.quantize(Decimal("0.0001"))
+    assert "short_position" in kinds(book, THIRD)
+    told = rows(book, "SELECT severity, title FROM alerts WHERE kind = 'short'")
+    assert told == [("critical", f"The book is short: {symbol} -5")]
+    lots = [lot for lot in tax_lots.open_lots(book.conn, BOOK) if lot.symbol == symbol]
+    assert [(lot.qty, lot.cost_usd < 0) for lot in lots] == [(-5, True)]
+    assert tax_lots.replayed(book.conn, BOOK) == tax_lots.open_lots(book.conn, BOOK)
+    owner = rows(book, "SELECT strategy FROM book_allocations WHERE book = %s AND qty_e6 < 0", BOOK)
+    assert owner == [("manual",)]
+    for name in pipeline.strategies(book.context(THIRD)):
+        pipeline.signal(book.context(THIRD), name)
+    book.stage("risk", THIRD)
+    book.stage("plan", THIRD)
+    sheet = rows(
+        book,
+        "SELECT i.order_qty_e6 FROM intents i JOIN instrument_symbols s USING (instrument_id)"
+        " WHERE s.symbol = %s AND i.bar_end_at = %s",
+        symbol,
+        SESSIONS.on(THIRD).close_at,
+    )
+    assert sheet == [(5_000_000,)], "bought back, and nothing more"
 
 
 def test_an_order_that_works_at_the_venue_by_hand_is_adopted(book: RealBook):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import reference
 from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc
 from tradecore.execution._kernels import fill_price
-from tradecore.portfolio._kernels import allocate_fill, split_allocations
+from tradecore.portfolio._kernels import allocate_by_hand, allocate_fill, split_allocations
 
 EXAMPLES = settings(max_examples=300, deadline=None)
 MONEY_E4 = st.integers(0, 10**12)  # 100 million USD
@@ -42,40 +42,55 @@ def test_notional_is_exact(shares: int, price: int):
 
 @EXAMPLES
 @given(
-    held=st.lists(st.integers(0, 30) | st.integers(0, 10**9), min_size=1, max_size=4),
+    held=st.lists(st.integers(-30, 30) | st.integers(-(10**9), 10**9), min_size=1, max_size=4),
     split=SPLIT,
     step=st.sampled_from((1, 1000, 10**6)),
 )
 @example(held=[1, 1], split=(1, 2), step=1)  # nothing is left of either, and yet of the position
 def test_split_of_allocations_sums_to_the_position(held: list[int], split: tuple[int, int], step: int):
-    total = sum(held) // step * step
+    total = int(Decimal(sum(held)) / step) * step
     held[-1] -= sum(held) - total
-    assume(held[-1] >= 0)
     num, den = split
-    after = total * num // den // step * step
+    after = (1 if total > 0 else -1) * (abs(total) * num // den // step * step)
     alloc = np.array([[0, q] for q in held], np.int64)
     split_allocations(alloc, 1, after, num, den)
     with_reference = reference.split_allocations([Decimal(q) / 10**6 for q in held], Decimal(after) / 10**6, split)
     assert alloc[:, 1].tolist() == [int(q * 10**6) for q in with_reference]
     assert alloc[:, 1].sum() == after
-    assert alloc.min() >= 0
+    if min(held) >= 0 or max(held) <= 0:
+        assert (alloc * (1 if total > 0 else -1)).min() >= 0
 
 
 @EXAMPLES
 @given(
-    rows=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=4),
+    rows=st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_size=1, max_size=4),
     fill=st.integers(-80, 80).filter(bool),
 )
 def test_fill_is_allocated_as_the_reference_does(rows: list[tuple[int, int]], fill: int):
     held, wants = [list(x) for x in zip(*rows, strict=True)]
-    fill = max(fill, -sum(held))
-    assume(fill)
     alloc = np.array([[q] for q in held], np.int64)
     allocate_fill(alloc, 0, np.array(wants, np.int64), fill)
     ours = reference.allocate([Decimal(q) for q in held], [Decimal(q) for q in wants], Decimal(fill))
     assert alloc[:, 0].tolist() == ours
     assert alloc.sum() == sum(held) + fill
-    assert alloc.min() >= 0
+    if min(wants) >= 0 and min(held) >= 0:  # long only: nobody is below zero before the book is
+        assert alloc.min() >= 0 or alloc.max() <= 0
+
+
+@EXAMPLES
+@given(
+    held=st.lists(st.integers(-40, 40), min_size=1, max_size=4),
+    fill=st.integers(-80, 80).filter(bool),
+    manual=st.integers(0, 3),
+)
+def test_a_persons_fill_is_allocated_as_the_reference_does(held: list[int], fill: int, manual: int):
+    manual %= len(held)
+    alloc = np.array([[q] for q in held], np.int64)
+    allocate_by_hand(alloc, 0, fill, manual)
+    assert alloc[:, 0].tolist() == reference.allocate_by_hand([Decimal(q) for q in held], Decimal(fill), manual)
+    assert alloc.sum() == sum(held) + fill
+    others = [s for s in range(len(held)) if s != manual]
+    assert all(abs(alloc[s, 0]) <= abs(held[s]) and alloc[s, 0] * held[s] >= 0 for s in others)
 
 
 @EXAMPLES

@@ -20,6 +20,7 @@ from tradecore.model import (
     EV_DIVIDEND_ASSUMED_PAID,
     EV_LEFT_UNIVERSE,
     EV_RECEIVABLE_PAID,
+    EV_SHORT,
     EV_SPLIT,
     EV_STALE,
     EV_STATE,
@@ -67,7 +68,7 @@ def apply_splits(book, bar, instruments, journal, ns):
         if num == den or book.mark[i] == 0:
             continue
         old_qty, old_mark = book.qty[i], book.mark[i]
-        exact = mul_div_floor(old_qty, num, den)
+        exact = mul_div_trunc(old_qty, num, den)
         new_qty = trunc_to(exact, instruments.step[i])
         book.mark[i] = mul_div_round(old_mark, den, num)
         if old_qty == 0:
@@ -138,6 +139,8 @@ def mark_book(book, bar, journal, ns):
             book.stale[i] += 1
             if book.qty[i] != 0:
                 log_event(journal, EV_STALE, i, 0, book.stale[i], ns)
+        if book.qty[i] < 0:
+            log_event(journal, EV_SHORT, i, 0, book.qty[i], ns)
         equity += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
         for r in range(RECEIVABLE_SLOTS):
             equity += book.recv_amount[i, r]
@@ -146,8 +149,8 @@ def mark_book(book, bar, journal, ns):
 
 @njit(cache=True)
 def enter_state(book, state, journal, ns):
-    """Change the trading state: a halt cancels all working orders, reduce-only those that buy, a lift restarts the
-    peak."""
+    """Change the trading state: a halt cancels all working orders, reduce-only those that do not only reduce, a lift
+    restarts the peak."""
     old = book.acct[STATE]
     if state == old:
         return
@@ -160,7 +163,8 @@ def enter_state(book, state, journal, ns):
         return
     keep = np.ones(book.acct[N_ORDERS], np.bool_)
     for k in range(book.acct[N_ORDERS]):
-        if state == HALTED or book.order[k, O_REM] > 0:
+        rest = book.order[k, O_REM]
+        if state == HALTED or rest > max(-book.qty[book.order[k, O_INSTR]], 0):
             keep[k] = False
             log_end(journal, book.order[k], CANCELED, ns)
     remove_orders(book, keep)
@@ -178,7 +182,7 @@ def update_state(book, last_bar, person, params, journal, ns):
     acct[PEAK] = max(acct[PEAK], acct[EQUITY])
     down = acct[PEAK] - acct[EQUITY]
     loss = acct[PREV_SESSION_EQUITY] - acct[EQUITY]
-    if down > 0 and down * 1_000_000 >= params.max_drawdown_ppm * acct[PEAK]:
+    if acct[EQUITY] < 0 or (down > 0 and down * 1_000_000 >= params.max_drawdown_ppm * acct[PEAK]):
         enter_state(book, HALTED, journal, ns)
     elif loss > 0 and loss * 1_000_000 >= params.max_daily_loss_ppm * acct[PREV_SESSION_EQUITY]:
         if acct[STATE] == ACTIVE:
@@ -254,8 +258,11 @@ def decide_bar(book, score, capital, volatility, traded, left, split_num, split_
     contribution = np.zeros((n_strategies, n), np.int64)
     target = np.zeros(n, np.int64)
     equity = book.acct[EQUITY]
+    flat = left
     for i in range(n):
         qty[i] = book.qty[i]
+        if qty[i] < 0:  # long only: nobody wants a short, it is bought back
+            flat = left | (book.qty < 0)
         ref[i] = book.mark[i]
         if split_num[i] != split_den[i]:
             qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), instruments.step[i])
@@ -265,7 +272,7 @@ def decide_bar(book, score, capital, volatility, traded, left, split_num, split_
         contribution[:] = alloc
         target[:] = qty
         return Decision(weight, contribution, target, ref, opinion, qty, alloc)
-    size_weights(score, capital, volatility, traded, left, params, weight, active)
+    size_weights(score, capital, volatility, traded, flat, params, weight, active)
     for i in range(n):
         if left[i] and traded[i] and qty[i] != 0:
             log_event(journal, EV_LEFT_UNIVERSE, i, qty[i], 0, ns)
@@ -274,7 +281,7 @@ def decide_bar(book, score, capital, volatility, traded, left, split_num, split_
             if active[s, i]:
                 opinion[i] = True
             else:
-                kept += alloc[s, i]
+                kept += max(alloc[s, i], 0)
         kept_ppm[i] = mul_div_floor(mul_div_floor(kept, ref[i], 1_000_000), 1_000_000, equity)
     cap_names(weight, active, kept_ppm, params.max_position_ppm, journal, ns)
     cap_gross(weight, kept_ppm, params.max_exposure_ppm, journal, ns)
@@ -307,7 +314,7 @@ def has_room(book, journal):
     """Tell whether one more bar fits into the journal and the lots, whatever happens in it."""
     n, n_orders = book.qty.shape[0], book.order.shape[0]
     counts = journal.counts
-    if counts[0] + 12 * n + 3 * n_orders + 8 > journal.events.shape[0]:
+    if counts[0] + 13 * n + 3 * n_orders + 8 > journal.events.shape[0]:
         return False
     if counts[1] + n_orders > journal.fills.shape[0] or counts[2] + 2 * n_orders > journal.ends.shape[0]:
         return False

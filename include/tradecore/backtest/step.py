@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tradecore._kernels import mul_div_trunc
+from tradecore._kernels import mul_div_trunc, trunc_to
 from tradecore.backtest import _kernels as kernels
 from tradecore.errors import BookError
 from tradecore.indicators._kernels import volatility_panel
@@ -76,7 +76,7 @@ def new_journal(book: Book, rows: int = 0) -> Journal:
     """Return an empty journal with room for at least one bar of this book."""
     n, n_orders = book.qty.size, book.order.shape[0]
     return Journal(
-        events=np.zeros((rows + 12 * n + 3 * n_orders + 8, 5), np.int64),
+        events=np.zeros((rows + 13 * n + 3 * n_orders + 8, 5), np.int64),
         fills=np.zeros((rows + n_orders, F_COLUMNS), np.int64),
         ends=np.zeros((rows + 2 * n_orders, 5), np.int64),
         orders=np.zeros((rows + n, O_COLUMNS), np.int64),
@@ -160,7 +160,7 @@ def settle_given(
 ) -> tuple[Book, Journal]:
     """Return the book after a bar at a real venue, whose fills and ends are given, and what happened.
 
-    Writes into given.booked which fills were booked, in the journal's order. Raises BookError as `settle`.
+    The journal has each of the fills, in their order. Raises BookError as `settle`.
     """
     after = with_room(book, params)
     journal = new_journal(after, given.fills.shape[0])
@@ -218,7 +218,7 @@ def plan(
 def in_next_units(book: Book, upcoming: Market, instruments: Instruments) -> Ints:
     """Return the quantities [n] of the book in the units of the next bar."""
     qty = [
-        mul_div_trunc(q, num, den) // unit * unit
+        trunc_to(mul_div_trunc(q, num, den), unit)
         for q, num, den, unit in zip(book.qty, upcoming.split_num, upcoming.split_den, instruments.step, strict=True)
     ]
     return np.array(qty, np.int64)

@@ -45,7 +45,15 @@ from tradecore.model import (
     O_REMAINDER,
     REALISED,
 )
-from tradecore.portfolio._kernels import add_lot, allocate_fill, log_end, log_event, remove_orders, take_lots
+from tradecore.portfolio._kernels import (
+    add_lot,
+    allocate_by_hand,
+    allocate_fill,
+    log_end,
+    log_event,
+    remove_orders,
+    take_lots,
+)
 
 
 @kernel
@@ -85,17 +93,24 @@ def affordable_qty(qty, price, step, cash, params):
 
 
 @kernel
-def book_trade(book, i, fill, notional, fee, want, ns):
-    """Book a signed fill e6 of instrument i at an unsigned notional e4: cash, fees, lots, position, allocation."""
+def book_trade(book, i, fill, notional, fee, ns):
+    """Book a signed fill e6 of instrument i at an unsigned notional e4: cash, fees, lots and position.
+
+    What opposes the position closes lots of it, what goes beyond zero opens the other side. A short's cost is negative:
+    what it brought.
+    """
+    side = 1 if fill > 0 else -1
     book.acct[FEES] += fee
-    if fill > 0:
-        book.acct[CASH] -= notional + fee
-        add_lot(book, i, fill, notional, ns)
-    else:
-        book.acct[CASH] += notional - fee
-        book.acct[REALISED] += notional - take_lots(book, i, -fill)
+    book.acct[CASH] -= side * notional + fee
+    closing = min(abs(fill), max(-book.qty[i] * side, 0))
+    opened = notional
+    if closing > 0:
+        closed = notional if closing == abs(fill) else mul_div_round(notional, closing, abs(fill))
+        book.acct[REALISED] -= side * closed + take_lots(book, i, closing)
+        opened -= closed
+    if closing < abs(fill):
+        add_lot(book, i, fill - side * closing, side * opened, ns)
     book.qty[i] += fill
-    allocate_fill(book.alloc, i, want, fill)
 
 
 @kernel
@@ -120,7 +135,8 @@ def book_fill(book, k, fill, price, open_e4, params, journal, ns):
     i = book.order[k, O_INSTR]
     notional = mul_div_round(abs(fill), price, 1_000_000)
     fee = fill_fee(abs(fill), notional, params)
-    book_trade(book, i, fill, notional, fee, book.want[k], ns)
+    book_trade(book, i, fill, notional, fee, ns)
+    allocate_fill(book.alloc, i, book.want[k], fill)
     book.order[k, O_REM] -= fill
     order = book.order[k]
     log_fill(journal, order[O_DECIDED_NS], order[O_LINE], i, fill, price, open_e4, fee, order[O_REM], ns)
@@ -136,27 +152,19 @@ def find_order(book, decided_ns, line):
 
 
 @njit(cache=True)
-def want_of_nobody(alloc, i, fill, manual):
-    """Return the wants that give a fill of no order of ours to one strategy: a sell takes from it first."""
-    want = alloc[:, i].copy()
-    want[manual] = max(0, want[manual] + fill)
-    return want
-
-
-@njit(cache=True)
 def fill_given(book, bar, given, journal, ns):
-    """Book the venue's fills in their order; one that would make a position negative is left out."""
+    """Book the venue's fills in their order, whatever they make of the position."""
     for g in range(given.fills.shape[0]):
         row = given.fills[g]
         i, fill = row[G_INSTR], row[G_QTY]
-        given.booked[g] = book.qty[i] + fill >= 0
-        if not given.booked[g]:
-            continue
         k = find_order(book, row[G_DECIDED_NS], row[G_LINE])
-        want = book.want[k] if k >= 0 else want_of_nobody(book.alloc, i, fill, given.manual)
         if book.mark[i] == 0:
             book.mark[i] = row[G_PRICE]  # bought by hand, and no bar of it yet: worth what it cost
-        book_trade(book, i, fill, row[G_NOTIONAL], row[G_FEE], want, ns)
+        book_trade(book, i, fill, row[G_NOTIONAL], row[G_FEE], ns)
+        if k >= 0:
+            allocate_fill(book.alloc, i, book.want[k], fill)
+        else:
+            allocate_by_hand(book.alloc, i, fill, given.manual)
         rest = 0
         if k >= 0 and row[G_OWN]:
             book.order[k, O_REM] -= fill
@@ -198,7 +206,7 @@ def fill_orders(book, bar, instruments, params, journal, ns):
             qty = min(abs(rem), max(cap, 0))
             if side < 0:
                 blocked[k] = book.qty[i] < qty
-                qty = min(qty, book.qty[i])
+                qty = min(qty, max(book.qty[i], 0))
             else:
                 within = affordable_qty(qty, price, step, book.acct[CASH], params)
                 if within < qty:
@@ -222,7 +230,7 @@ def end_orders(book, bar, filled, blocked, params, journal, ns):
         i = order[O_INSTR]
         if order[O_REM] == 0:
             log_end(journal, order, FILLED, ns)
-        elif order[O_REM] < 0 and bar.traded[i] and book.qty[i] == 0:
+        elif order[O_REM] < 0 and bar.traded[i] and book.qty[i] <= 0:
             log_end(journal, order, CANCELED, ns)
         elif order[O_REMAINDER] == CANCEL_REST:
             log_end(journal, order, CANCELED if filled[k] or blocked[k] else EXPIRED, ns)

@@ -209,8 +209,8 @@ def opposite(f: Facts, _: Limits) -> str:
 
 
 def funds(f: Facts, at: Limits) -> str:
-    """10: buying power after open orders, and cash left after everything that works."""
-    if f.qty < 0:
+    """10: buying power after open orders, and cash left after everything that works; a short may always be covered."""
+    if f.qty < 0 or f.reduces:
         return ""
     if f.account is None or f.account.buying_power is None:
         return "the venue does not say what the buying power is"

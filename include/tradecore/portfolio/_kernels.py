@@ -62,42 +62,48 @@ def log_end(journal, order, status, ns):
 
 @kernel
 def split_allocations(alloc, i, new_total, num, den):
-    """Scale column i of alloc [S, n] by num/den so that it sums to new_total: floor each, the difference to the first
-    strategy that holds some (taken from the first ones that hold)."""
-    rest = new_total
+    """Scale column i of alloc [S, n] by num/den so that it sums to new_total: cut each toward zero, the difference to
+    the first strategy that holds some on the side of the position (taken from the first ones that hold it)."""
+    old_total = 0
+    for s in range(alloc.shape[0]):
+        old_total += alloc[s, i]
+    side = -1 if new_total < 0 or (new_total == 0 and old_total < 0) else 1
+    rest = new_total * side
     first = -1
     for s in range(alloc.shape[0]):
-        if first < 0 and alloc[s, i] > 0:
+        if first < 0 and alloc[s, i] * side > 0:
             first = s
-        alloc[s, i] = mul_div_floor(alloc[s, i], num, den)
-        rest -= alloc[s, i]
+        alloc[s, i] = mul_div_trunc(alloc[s, i], num, den)
+        rest -= alloc[s, i] * side
     for s in range(alloc.shape[0]):
         if rest == 0:
             break
-        if alloc[s, i] > 0:
-            move = rest if rest > 0 else max(rest, -alloc[s, i])
-            alloc[s, i] += move
+        held = alloc[s, i] * side
+        if held > 0:
+            move = rest if rest > 0 else max(rest, -held)
+            alloc[s, i] += move * side
             rest -= move
     if rest > 0:
-        alloc[max(first, 0), i] += rest
+        alloc[max(first, 0), i] += rest * side
 
 
 @kernel
 def split_lots(book, i, new_total, num, den):
     """Scale the lots of instrument i by num/den to sum to new_total; the difference goes to the newest, costs stay.
 
-    Return the cost e4 of lots that nothing is left of.
+    Return the cost e4 of lots that nothing is left of. Lots of a short are scaled by their amount.
     """
-    rest = new_total
     head, count = book.lot_head[i], book.lot_count[i]
+    side = -1 if count > 0 and book.lot_qty[i, head] < 0 else 1
+    rest = new_total * side
     for k in range(head, head + count):
-        book.lot_qty[i, k] = mul_div_floor(book.lot_qty[i, k], num, den)
-        rest -= book.lot_qty[i, k]
+        book.lot_qty[i, k] = mul_div_trunc(book.lot_qty[i, k], num, den)
+        rest -= book.lot_qty[i, k] * side
     for k in range(head + count - 1, head - 1, -1):
         if rest == 0:
             break
-        move = rest if rest > 0 else max(rest, -book.lot_qty[i, k])
-        book.lot_qty[i, k] += move
+        move = rest if rest > 0 else max(rest, -book.lot_qty[i, k] * side)
+        book.lot_qty[i, k] += move * side
         rest -= move
     lost, kept = 0, head
     for k in range(head, head + count):
@@ -125,12 +131,12 @@ def split_order(order, want, num, den, tick, step):
     order[O_LIMIT] = mul_div_round(mul_div_round(order[O_LIMIT], down, up), 1, tick) * tick
     order[O_STOP] = mul_div_round(mul_div_round(order[O_STOP], down, up), 1, tick) * tick
     for s in range(want.shape[0]):
-        want[s] = mul_div_floor(want[s], up, down)
+        want[s] = mul_div_trunc(want[s], up, down)
 
 
 @kernel
 def add_lot(book, i, qty, cost, ns):
-    """Open a lot of qty e6 at a total cost e4, merged with one that this bar opened."""
+    """Open a lot of signed qty e6 at a signed total cost e4, merged with one that this bar opened."""
     head, count = book.lot_head[i], book.lot_count[i]
     last = head + count - 1
     if count > 0 and book.lot_opened[i, last] == ns:
@@ -151,15 +157,15 @@ def add_lot(book, i, qty, cost, ns):
 
 @kernel
 def take_lots(book, i, qty):
-    """Close qty e6 of instrument i first in first out; return the cost e4 of what was closed."""
+    """Close qty e6 (unsigned) of instrument i first in first out; return the signed cost e4 of what was closed."""
     cost = 0
     while qty > 0 and book.lot_count[i] > 0:
         k = book.lot_head[i]
-        held = book.lot_qty[i, k]
+        held = abs(book.lot_qty[i, k])
         part = min(qty, held)
         part_cost = book.lot_cost[i, k] if part == held else mul_div_round(book.lot_cost[i, k], part, held)
         cost += part_cost
-        book.lot_qty[i, k] -= part
+        book.lot_qty[i, k] -= part if book.lot_qty[i, k] > 0 else -part
         book.lot_cost[i, k] -= part_cost
         qty -= part
         if part == held:
@@ -171,40 +177,55 @@ def take_lots(book, i, qty):
 
 
 @kernel
+def give_back(alloc, i, s, pool, side):
+    """Let strategy s give up what it holds against the side of a fill, up to pool; return what is left of the pool."""
+    held = -alloc[s, i] * side
+    if held <= 0:
+        return pool
+    move = min(pool, held)
+    alloc[s, i] += move * side
+    return pool - move
+
+
+@kernel
 def allocate_fill(alloc, i, want, fill):
-    """Give a signed fill e6 of instrument i to strategies: opposed moves cross first, then configured order."""
+    """Give a signed fill e6 of instrument i to strategies: opposed moves cross first, then configured order, and of
+    each what brings it nearer to zero before what takes it away from there."""
     side = 1 if fill > 0 else -1
     pool = abs(fill)
     n_strategies = alloc.shape[0]
     for s in range(n_strategies):
         d = (want[s] - alloc[s, i]) * side
         if d < 0:
-            if side < 0 or -d <= alloc[s, i]:
-                alloc[s, i] += d * side
-                pool -= d
-            else:
-                pool += alloc[s, i]
-                alloc[s, i] = 0
+            alloc[s, i] += d * side
+            pool -= d
+    for s in range(n_strategies):
+        d = (want[s] - alloc[s, i]) * side
+        if d > 0 and alloc[s, i] * side < 0:
+            pool -= min(pool, d) - give_back(alloc, i, s, min(pool, d), side)
     for s in range(n_strategies):
         d = (want[s] - alloc[s, i]) * side
         if d > 0 and pool > 0:
             move = min(d, pool)
             alloc[s, i] += move * side
             pool -= move
-    if pool == 0:
-        return
-    if side > 0:
-        first = 0
-        for s in range(n_strategies):
-            if want[s] > 0:
-                first = s
-                break
-        alloc[first, i] += pool
-        return
+    first = -1
     for s in range(n_strategies):
-        move = min(pool, alloc[s, i])
-        alloc[s, i] -= move
-        pool -= move
+        pool = give_back(alloc, i, s, pool, side)
+        if first < 0 and want[s] * side > 0:
+            first = s
+    alloc[max(first, 0), i] += pool * side
+
+
+@kernel
+def allocate_by_hand(alloc, i, fill, manual):
+    """Give a signed fill e6 of nobody's order to strategies: what opposes it gives way, that of manual first, and the
+    rest is manual's."""
+    side = 1 if fill > 0 else -1
+    pool = give_back(alloc, i, manual, abs(fill), side)
+    for s in range(alloc.shape[0]):
+        pool = give_back(alloc, i, s, pool, side)
+    alloc[manual, i] += pool * side
 
 
 @kernel
@@ -269,9 +290,11 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
         if working != 0 and delta != 0 and (delta > 0) != (working > 0):
             drop_working(book, i, keep, journal, ns)
             delta, working = trunc_to(target - qty, instruments.step[i]), 0
-        if state == REDUCING and delta > 0:
-            log_event(journal, EV_REDUCE_ONLY, i, delta, 0, ns)
-            delta = 0
+        if delta > 0 and state == REDUCING:
+            cover = min(delta, trunc_to(max(-qty - max(working, 0), 0), instruments.step[i]))
+            if cover < delta:
+                log_event(journal, EV_REDUCE_ONLY, i, delta, cover, ns)
+            delta = cover
         if delta < 0:
             delta = -min(-delta, max(qty + min(working, 0), 0))  # a sell by hand may leave less than works already
         if delta == 0:

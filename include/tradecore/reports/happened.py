@@ -18,6 +18,7 @@ _QUANTITY = {
     "split": "split: {} shares now",
     "late_fill": "fill of {} shares of an earlier session, booked now",
     "still_working": "order of {} shares still works at the venue, though its session is over",
+    "short_position": "{} shares: the book is short, though it is long only; the next sheet buys it back",
     "cash_short": "order cut to {} shares: cash did not allow more",
 }
 _FRACTION_RULES = {

@@ -93,7 +93,7 @@ def weights_to_quantities(weight, active, alloc, ref, step, equity, contribution
 
 @kernel
 def cap_turnover(contribution, target, alloc, qty, ref, step, equity, cap_ppm, journal, ns):
-    """Scale every change of an allocation so that the turnover stays within the cap."""
+    """Scale every change of an allocation so that the turnover stays within the cap; a short is bought back whole."""
     worth = 0
     n_strategies, n = contribution.shape
     for i in range(n):
@@ -103,6 +103,8 @@ def cap_turnover(contribution, target, alloc, qty, ref, step, equity, cap_ppm, j
         return
     log_event(journal, EV_TURNOVER_CAP, -1, turnover, cap_ppm, ns)
     for i in range(n):
+        if qty[i] < 0:
+            continue
         target[i] = 0
         for s in range(n_strategies):
             change = mul_div_trunc(contribution[s, i] - alloc[s, i], cap_ppm, turnover)

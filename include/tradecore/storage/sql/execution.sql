@@ -101,7 +101,12 @@ ORDER BY 1
 -- Orders of ours that work at the venue and must end: what the sheet replaces, and what the state does not allow.
 SELECT b.broker_order_id FROM broker_orders b
 WHERE b.book = %(book)s AND NOT b.adopted AND b.parent_id IS NULL AND b.status IN ('pending', 'open', 'partial')
-  AND (%(state)s = 'HALTED' OR (%(state)s = 'REDUCING' AND b.qty > 0)
+  AND (%(state)s = 'HALTED'
+       OR (%(state)s = 'REDUCING' AND b.qty > coalesce(  -- a buy of no more than is short only reduces
+           (SELECT greatest(-p.qty_e6, 0) / 1000000.0 FROM intents i
+            JOIN book_positions p ON p.book = i.book AND p.instrument_id = i.instrument_id
+                                 AND p.bar_end_at = (SELECT max(bar_end_at) FROM book_states WHERE book = i.book)
+            WHERE i.client_order_id = b.client_order_id), 0))
        OR EXISTS (SELECT 1 FROM sheet_cancels c WHERE c.book = b.book AND c.bar_end_at = %(bar_end)s
                   AND c.version = %(version)s AND c.client_order_id = b.client_order_id))
 ORDER BY b.broker_order_id
