@@ -16,6 +16,7 @@ from tradecore.storage import queries
 from tradecore.storage.connection import book_lock
 
 SQL = queries.load("execution")
+LOOKS = 5  # one a second, after a cancel by hand
 POLLS = 20  # one a second: how long an order has to end before its successor is tried again
 
 
@@ -78,6 +79,26 @@ def end(ctx: Context, broker_order_ids: Iterable[str]) -> tuple[BrokerOrder, ...
         working = unknowns.with_parents(ctx, working)
     ctx.conn.commit()
     return working
+
+
+def look_after(ctx: Context, client_order_id: str) -> str:
+    """Keep what the venue says of an order whose end was asked for, once it has ended or a few seconds have passed.
+
+    Returns its status, CANCEL_PENDING while it has not ended. Raises Unavailable.
+    """
+    desk = unknowns.desk_of(ctx)
+    for poll in range(LOOKS):
+        if poll:
+            desk.sleep(1.0)
+        found = desk.broker.order(client_order_id)
+        if found is None or found.ended:
+            break
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        if found is not None:
+            observation.keep_orders(ctx, unknowns.with_parents(ctx, [found]))
+        row = ctx.conn.execute(SQL["shown"], (client_order_id,)).fetchone()
+    ctx.conn.commit()
+    return str(row[0]) if row else ""
 
 
 def end_forbidden(ctx: Context) -> dict[str, object]:

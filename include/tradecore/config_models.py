@@ -296,7 +296,10 @@ class Execution(ConfigModel):
     )
     http_timeout_s: Count = Field(10, ge=1, le=120, description="Seconds that the broker has for an answer.")
     requests_per_minute: Count = Field(
-        100, ge=1, le=10_000, description="Orders a minute to the account, of all processes together; also the burst."
+        200,
+        ge=5,
+        le=10_000,
+        description="What the venue allows the account a minute, of every kind and process: 3/5 at once, 2/5 a minute.",
     )
     checks: PreTrade = Field(default_factory=lambda: PreTrade(), description="Limits of the pre-trade checks.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tradecore import decision, unknowns, waiting
@@ -16,6 +16,7 @@ from tradecore.context import SETTLED, Context
 from tradecore.execution import checks
 from tradecore.execution.broker import Account, Asset, BrokerOrder, Desk, OrderRequest, Permit
 from tradecore.execution.checks import Facts, Limits, Sent, Verdict
+from tradecore.execution.window import Window
 from tradecore.model import HALTED, REDUCING, STATE_NAMES
 from tradecore.storage import books, queries
 from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE, from_quanta
@@ -23,6 +24,7 @@ from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE, from_quanta
 SQL = queries.load("execution")
 PPM = 1_000_000
 MAY_CHANGE = {"ready", "timing", "opposite", "funds"}  # while the window lasts; another failed check is final
+OF_STOPS = {"live_keys", "ready", "timing", "tradable", "opposite"}  # what an order that protects must pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Order:
     ref_price: Decimal
     split: Decimal
     status: str
+    protects: bool = False  # in the place of a bracket's legs: no line of the sheet
 
     @property
     def line_id(self) -> str:
@@ -63,6 +66,7 @@ class Order:
             stop_price=self.stop_price or None,
             take_profit=self.take_profit or None,
             stop_loss=self.stop_loss or None,
+            pair=self.protects and bool(self.stop_loss),
         )
 
 
@@ -85,7 +89,7 @@ class Scene:
     """What the venue said when a run of submit asked it, and the book.
 
     left: of each order that the venue had by then, what was not executed; cash and buying power know of the rest.
-    by_hand: symbols in which orders work that are not ours.
+    by_hand: symbols in which orders work that are not ours. legs: the venue's ids of ours that protect a holding.
     """
 
     account: Account
@@ -94,12 +98,17 @@ class Scene:
     at_venue: tuple[BrokerOrder, ...]
     left: dict[str, Decimal]
     by_hand: frozenset[str]
+    legs: frozenset[str]
     hours: str
     book: BookFacts
 
     def with_order(self, order: BrokerOrder) -> Scene:
         """Return the scene with an order that was just sent."""
-        return replace(self, at_venue=(*self.at_venue, order))
+        return self.seeing((*self.at_venue, order))
+
+    def seeing(self, at_venue: tuple[BrokerOrder, ...], legs: frozenset[str] = frozenset()) -> Scene:
+        """Return the scene with other orders at the venue, and further legs."""
+        return replace(self, at_venue=at_venue, legs=self.legs | legs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +217,7 @@ def survey(ctx: Context, desk: Desk, orders: Sequence[Order]) -> Scene:
     working = unknowns.with_parents(ctx, (o for o in broker.orders_since(answered_at) if not o.ended))
     left = {o.client_order_id: o.qty - o.filled_qty for o in working}
     own = {o.broker_order_id for o in unknowns.ours(ctx, working)}
+    legs = frozenset(o.broker_order_id for o in working if o.broker_order_id in own and unknowns.protects(ctx, o))
     ctx.conn.rollback()
     due = ctx.calendar.session_of(ctx.next_bar_end)
     hours = [h for h in broker.sessions(due, due) if h.session_date == due]
@@ -221,6 +231,7 @@ def survey(ctx: Context, desk: Desk, orders: Sequence[Order]) -> Scene:
         at_venue=working,
         left={order_id: left.get(order_id, Decimal(0)) for order_id in reached},
         by_hand=frozenset(o.symbol for o in working if o.broker_order_id not in own),
+        legs=legs,
         hours=f"the venue's calendar says {said} for {due}, ours {ours.open_at} to {ours.close_at}" if differs else "",
         book=_book_facts(ctx, orders),
     )
@@ -278,6 +289,35 @@ def examine(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int)
     return Ruling(verdicts=verdicts, permit=permit)
 
 
+def examine_stop(ctx: Context, desk: Desk, scene: Scene, order: Order) -> Ruling:
+    """Rule on an order that takes the place of lifted stops: of the sheet's checks those that a protection must pass.
+
+    It needs no window of the sheet's style, no signature, no ACTIVE book: what it restores was signed with the entry,
+    and a halt leaves stops at work. It may leave until the next bar ends, never later.
+    """
+    execution = ctx.settings.trading.execution
+    until = ctx.next_bar_end - timedelta(seconds=execution.window_margin_s)
+    window = Window(opens_at=ctx.bar_end_at, closes_at=until)
+    facts = replace(_facts(ctx, desk, scene, order, 1), gate="", approval="", window=window)
+    limits = Limits(
+        risk=ctx.settings.trading.risk, checks=execution.checks, max_clock_skew_s=execution.max_clock_skew_s
+    )
+    verdicts = tuple(v for v in checks.examine(facts, limits) if v.name in OF_STOPS)
+    failed = [v for v in verdicts if not v.passed]
+    if failed:
+        final = any(v.name not in MAY_CHANGE for v in failed) or window.passed(facts.now)
+        said = f"check {failed[0].number}, {failed[0].name}: {failed[0].detail}"
+        return Ruling(verdicts=verdicts, permit=None, refusal=said, final=final)
+    permit = Permit(
+        client_order_id=order.client_order_id,
+        account_number=scene.account.account_number,
+        live=desk.broker.live,
+        not_before=window.opens_at,
+        not_after=window.closes_at,
+    )
+    return Ruling(verdicts=verdicts, permit=permit)
+
+
 def _facts(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int) -> Facts:
     sent, of_parent = _sent(ctx, scene, order)
     qty, _, stale = scene.book.held.get(order.instrument_id, (Decimal(0), Decimal(0), 0))
@@ -305,6 +345,9 @@ def _facts(ctx: Context, desk: Desk, scene: Scene, order: Order, run_size: int) 
         orders_in_run=run_size,
         sent=sent,
         at_venue=scene.at_venue,
+        time_in_force=order.time_in_force,
+        bracket=order.qty > 0 and bool(order.take_profit or order.stop_loss),
+        legs=scene.legs,
         account=scene.account,
         asset=scene.assets.get(order.symbol),
         window=waiting.window(ctx),
@@ -361,6 +404,10 @@ def _clean(ctx: Context, scene: Scene, order: Order) -> str:
     adopted = {r[0] for r in ctx.conn.execute(SQL["adopted_working"], (ctx.book,)).fetchall()}
     if order.symbol in adopted | scene.by_hand:
         return f"an order placed by hand works in {order.symbol}"
+    if order.protects:  # by the venue's own positions: what was executed is known
+        return ""
+    if ctx.conn.execute(SQL["stopped"], {"book": ctx.book, "symbol": order.symbol}).fetchone() is not None:
+        return f"a stop of {order.symbol} was executed after this sheet was made, which did not know of it"
     key = {"book": ctx.book, "bar_end": ctx.bar_end_at, "instrument": order.instrument_id}
     for replaced, works in ctx.conn.execute(SQL["replaced"], key).fetchall():
         what = "still works" if works else "was executed after this sheet was made, which did not know of it"

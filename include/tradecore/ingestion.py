@@ -255,8 +255,11 @@ def load_history(
     now: datetime,
     symbols: Sequence[str] | None = None,
     progress: Progress = lambda text: None,
+    actions_until: date | None = None,
 ) -> dict[str, object]:
     """Load a range and validate it in blocks of a year; what was loaded and judged before costs a look.
+
+    actions_until: the last ex-date of corporate actions; default: the session after the range.
 
     Raises SessionError for a range without a session, and what the feed raises.
     """
@@ -276,7 +279,7 @@ def load_history(
         calendar,
         first=sessions[0],
         last=sessions[-1],
-        actions_until=calendar.next_session(sessions[-1]),
+        actions_until=max(calendar.next_session(sessions[-1]), actions_until or sessions[-1]),
         now=now,
         symbols=symbols,
         assumed=True,

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
-from tradecore import context, venue
+from tradecore import cancelling, context, venue
 from tradecore.context import Context
-from tradecore.errors import BookError, ConfigError, Rejected
+from tradecore.errors import BookError, ConfigError, Rejected, Unavailable
 from tradecore.execution.lifecycle import AT_RISK, AT_VENUE, WAITING
 from tradecore.execution_views import unknown_order
 from tradecore.settings import Settings
@@ -75,7 +75,8 @@ def order_context(settings: Settings, conn: psycopg.Connection, client_order_id:
 def cancel(ctx: Context, client_order_id: str, actor: str) -> dict[str, Any]:
     """Cancel an order: one that was not sent is never sent, one that works is cancelled at its venue.
 
-    At a real venue its end is what the venue says of it later; it may have filled meanwhile. Raises BookError for an
+    At a real venue its end is what the venue says of it, which is looked at for some seconds: it may have filled
+    meanwhile, or be CANCEL_PENDING until a later look. Raises BookError for an
     order that has ended, or that is in doubt: first it must be known what it is.
     """
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
@@ -109,7 +110,11 @@ def cancel(ctx: Context, client_order_id: str, actor: str) -> dict[str, Any]:
             next_step="it has ended there, or ends already: the next settle books what the venue says of it",
             **error.details,
         ) from error
-    return {"order": client_order_id, "was": status, "now": "asked for; the venue's next answer says how it ended"}
+    try:
+        now = cancelling.look_after(ctx, client_order_id)
+    except Unavailable as error:
+        now = f"asked for, and the venue does not answer yet: {error.message}"
+    return {"order": client_order_id, "was": status, "now": now}
 
 
 def set_live(

@@ -6,11 +6,13 @@ is kept as booked. An account that this book could not keep is refused, with wha
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
+from fractions import Fraction
 
 import psycopg
 
@@ -187,15 +189,17 @@ def _write(ctx: Context, found: _Found, members: dict[str, int]) -> None:
     held = sorted((p for p in found.positions if p.qty), key=lambda p: members[p.symbol])
     axes = Axes(instruments=tuple(members[p.symbol] for p in held), strategies=(venue_bar.MANUAL,))
     first = new_book(cash_e4=cash_e4, n_instruments=len(held), n_strategies=1, n_lots=1, n_orders=0)
+    ratios = _splits_since(ctx, axes.instruments)
     for i, position in enumerate(held):
-        qty = int((position.qty * QTY_SCALE).to_integral_value(ROUND_DOWN))
+        now_held, ratio = int((position.qty * QTY_SCALE).to_integral_value(ROUND_DOWN)), ratios[axes.instruments[i]]
+        qty = math.ceil(now_held / ratio)  # in the units of the opening: settle splits it to what is held now
         first.qty[i] = first.alloc[0, i] = first.lot_qty[i, 0] = qty
         first.lot_cost[i, 0] = to_quanta(position.qty * position.average_cost, MONEY_SCALE)
         first.lot_opened[i, 0], first.lot_count[i] = to_ns(ctx.bar_end_at), int(qty != 0)
-        first.mark[i] = _mark(ctx, axes.instruments[i], position)
+        first.mark[i] = _mark(ctx, axes.instruments[i], position, ratio)
         worth = to_quanta(from_quanta(qty, QTY_SCALE) * usd(int(first.mark[i])), MONEY_SCALE)
         first.acct[[EQUITY, PEAK, PREV_SESSION_EQUITY]] += worth
-        _explain(ctx, "position", position.symbol, position.qty - from_quanta(qty, QTY_SCALE))
+        _explain(ctx, "position", position.symbol, position.qty - from_quanta(now_held, QTY_SCALE))
     _explain(ctx, "rounding", "USD", found.account.cash - usd(int(first.acct[CASH])))
     books.save(
         conn, name=ctx.book, bar_end=ctx.bar_end_at, session=ctx.session_date, book=first, axes=axes, order_ids={}
@@ -227,8 +231,28 @@ def _know_account(ctx: Context, number: str) -> None:
         )
 
 
-def _mark(ctx: Context, instrument: int, position: Position) -> int:
-    """Return what a share is worth at the opening: the last close that we have, else the broker's value, else cost."""
+def _splits_since(ctx: Context, instruments: Sequence[int]) -> dict[int, Fraction]:
+    """Return by how much each instrument has split since the opening's session, as the venue holds it now.
+
+    A book begins at a session that has closed, with what the account holds later: a split in between is in it already,
+    and the book will go through it once more.
+    """
+    today = max(ctx.session_date, ctx.calendar.session_after(ctx.now).session_date)
+    actions = stored.read_actions(
+        ctx.conn, source=ctx.record.source, instruments=instruments, after=ctx.session_date, until=today
+    )
+    found = dict.fromkeys(instruments, Fraction(1))
+    for action in actions:
+        if action.kind == "split" and ctx.calendar.session(action.ex_date).open_at <= ctx.now:
+            found[action.instrument_id] *= Fraction(action.ratio_num, action.ratio_den)
+    return found
+
+
+def _mark(ctx: Context, instrument: int, position: Position, ratio: Fraction) -> int:
+    """Return what a share is worth at the opening: the last close that we have, else the broker's value, else cost.
+
+    ratio: the splits since then, which the broker's figures have been through.
+    """
     row = ctx.conn.execute(
         SQL["last_close"], (instrument, ctx.record.timeframe, ctx.record.source, ctx.bar_end_at)
     ).fetchone()
@@ -236,7 +260,7 @@ def _mark(ctx: Context, instrument: int, position: Position) -> int:
         return int(row[0])
     value = position.market_value
     price: Decimal = value / position.qty if value else position.average_cost
-    return max(1, to_quanta(price, PRICE_SCALE))
+    return max(1, to_quanta(price * ratio.numerator / ratio.denominator, PRICE_SCALE))
 
 
 def _explain(ctx: Context, kind: str, subject: str, amount: Decimal) -> None:

@@ -7,15 +7,17 @@ the request and the answer after it, and nothing is ever sent that may be there 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
 
-from tradecore import cancelling, decision, guard, reconciliation, submission_simulated, unknowns, waiting
+from tradecore import cancelling, decision, guard, protection, reconciliation, submission_simulated, unknowns, waiting
 from tradecore.context import Context, deliver_quietly
 from tradecore.errors import Rejected, Unavailable, Unknown
 from tradecore.execution.broker import BrokerOrder, Desk
+from tradecore.execution.checks import selling_groups
 from tradecore.execution.lifecycle import AT_RISK, OF_VENUE, WAITING
 from tradecore.guard import Order, Ruling, Scene
 from tradecore.storage import books, queries, throttle
@@ -88,7 +90,9 @@ class _Sending:
         for look in range(UNKNOWN_LOOKS):
             unsure = self._resolve()
             self._cancel_unwanted()
+            self._restore_stops()
             self._send_due()
+            self._restore_stops()  # also of what a sell that was refused has left
             unsure = unsure or self._at_risk()
             self.ctx.conn.rollback()
             if not unsure:
@@ -155,11 +159,15 @@ class _Sending:
     def _send(self, scene: Scene, order: Order, run_size: int) -> Scene:
         """Send one order: SUBMITTING committed, then the request, then its answer committed."""
         scene = self._make_way(scene, order, run_size)
+        return self._post(scene, order, lambda now: guard.examine(self.ctx, self.desk, now, order, run_size))
+
+    def _post(self, scene: Scene, order: Order, rule: Callable[[Scene], Ruling]) -> Scene:
+        """Rule on one order and let it leave: SUBMITTING committed, the request, its answer committed."""
         self._throttle()
         with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
             if not self._still_waits(order):
                 return scene
-            ruling = guard.examine(self.ctx, self.desk, scene, order, run_size)
+            ruling = rule(scene)
             self._store_checks(order, ruling)
             if ruling.permit is None:
                 self._refuse(order, ruling)
@@ -193,7 +201,7 @@ class _Sending:
             self._answer(order, "UNKNOWN", error.message)
             return scene
         self._answer(order, OF_VENUE[found.status], found.broker_order_id, found)
-        self.sent += 1
+        self.sent += not order.protects
         return scene.with_order(found)
 
     def _may_be_there(self, order: Order) -> bool:
@@ -212,7 +220,7 @@ class _Sending:
     def _throttle(self) -> None:
         """Take a token of the account's bucket, waiting for it if need be."""
         rate = self.ctx.settings.trading.execution.requests_per_minute
-        wait_s = throttle.take(self.ctx.conn, self.ctx.record.account, per_minute=rate, now=self.desk.clock())
+        wait_s = throttle.take_of(self.ctx.conn, self.ctx.record.account, allowed=rate, now=self.desk.clock())
         self.ctx.conn.commit()
         if wait_s > 0:
             self.desk.sleep(wait_s)
@@ -220,27 +228,69 @@ class _Sending:
     def _make_way(self, scene: Scene, order: Order, run_size: int) -> Scene:
         """Cancel orders of ours that oppose this one, or hold its shares, and wait a little for their end.
 
-        Only for an order that nothing else stops: a stop that protects a holding does not end for one that is refused.
+        Only for an order that nothing else stops: a stop that protects a holding does not end for one that is refused,
+        nor for a buy. Of stops no more end than the sell needs, and what is kept gets others at once.
         """
         near = [o for o in scene.at_venue if o.symbol == order.symbol and not o.ended]
-        against = [
-            o
-            for o in unknowns.ours(self.ctx, near)
-            if (o.qty > 0) != (order.qty > 0) or not unknowns.is_intent(self.ctx, o.client_order_id)  # a leg
-        ]
+        own = unknowns.ours(self.ctx, near)
+        against = [o for o in own if (o.qty > 0) != (order.qty > 0) and o.broker_order_id not in scene.legs]
+        legs = [o for o in own if order.qty < 0 and o.qty < 0 and o.broker_order_id in scene.legs]
         self.ctx.conn.rollback()
-        if not against:
+        if not against and not legs:
             return scene
         failed = {v.name for v in guard.examine(self.ctx, self.desk, scene, order, run_size).verdicts if not v.passed}
         self.ctx.conn.rollback()
-        if failed - {"opposite"}:
+        if failed != {"opposite"}:
             return scene
+        held, _, _ = scene.book.held.get(order.instrument_id, (Decimal(0), Decimal(0), 0))
+        selling = sum(selling_groups(near, order.symbol).values(), Decimal(0))
+        pairs = protection.groups_to_lift(legs, abs(order.qty) + selling - held * order.split)
+        if pairs:
+            stopped = sum(selling_groups(legs, order.symbol).values(), Decimal(0))
+            protection.lift(self.ctx, order, pairs, max(Decimal(0), held * order.split - stopped))
+        ids = [o.broker_order_id for o in (*against, *(leg for pair in pairs for leg in pair))]
         try:
-            working = cancelling.end(self.ctx, [o.broker_order_id for o in against])
+            working = cancelling.end(self.ctx, ids)
         except (Rejected, Unavailable, Unknown) as error:
             self._wait(error.message, 10)
             return scene
-        return scene if working is None else replace(scene, at_venue=working)
+        if working is None:
+            return scene
+        scene = scene.seeing(working)
+        return (self._restore_stops(scene) or scene) if pairs else scene
+
+    def _restore_stops(self, scene: Scene | None = None) -> Scene | None:
+        """Put stops in the place of lifted ones, for what is kept: as soon as the lifted ones have ended.
+
+        scene: as the run has it. Returns it with what was placed. Without a lift the venue is asked nothing.
+        """
+        known, now = protection.lifts(self.ctx), self.desk.clock()
+        due = [] if self.window.passed(now) else guard.sheet(self.ctx)
+        self.ctx.conn.rollback()
+        if not known or not self.ctx.bar_end_at <= now < self.ctx.next_bar_end - self.margin:
+            return scene
+        try:
+            held = {p.symbol: p.qty for p in self.desk.broker.positions()}
+            at_venue = scene.at_venue if scene else self._working()
+            stops = protection.plan_stops(self.ctx, known, held, at_venue, due)
+            if stops and (scene is None or any(stop.symbol not in scene.assets for stop in stops)):
+                scene = guard.survey(self.ctx, self.desk, stops)
+        except Unavailable as error:
+            self._wait(f"lifted stops are not replaced yet: {error.message}", 10)
+            return scene
+        for stop in stops:
+            assert scene is not None
+            scene = self._post(scene, stop, partial(self._rule_on_stop, stop))
+        return scene
+
+    def _rule_on_stop(self, stop: Order, scene: Scene) -> Ruling:
+        return guard.examine_stop(self.ctx, self.desk, scene, stop)
+
+    def _working(self) -> tuple[BrokerOrder, ...]:
+        found = self.desk.broker.orders_since(self.desk.clock())
+        working = unknowns.with_parents(self.ctx, (o for o in found if not o.ended))
+        self.ctx.conn.rollback()
+        return working
 
     def _cancel_unwanted(self) -> None:
         """End what the sheet replaces or the trading state does not allow, before anything is sent."""
@@ -281,11 +331,13 @@ class _Sending:
 
     def _tell_refused(self, order: Order, why: str) -> None:
         self.ctx.alert(
-            kind="not_sent",
-            severity="warning",
+            kind="unprotected" if order.protects else "not_sent",
+            severity="critical" if order.protects else "warning",
             stage="submit",
             key=order.client_order_id,
-            title=f"{order.qty} {order.symbol} was not accepted",
+            title=f"{-order.qty} {order.symbol} are held without a stop"
+            if order.protects
+            else f"{order.qty} {order.symbol} was not accepted",
             body=why,
             next_step=f"python -m tradecore checks {order.client_order_id}",
         )
@@ -325,7 +377,7 @@ class _Sending:
             if self.window.passed(now):
                 self._expire(orders)
                 orders = guard.sheet(self.ctx)
-            open_ones = [o for o in orders if o.status in WAITING]
+            open_ones = [o for o in orders if o.status in WAITING] + protection.waiting(self.ctx)
             unsure = self._at_risk()
             last_call = now >= self.ctx.next_bar_end - self.margin
             if unsure and last_call:
@@ -333,6 +385,9 @@ class _Sending:
                 unknowns.halt(self.ctx, f"{len(unsure)} order(s) are unknown {end}")
             if self.unended and last_call:
                 self._tell_unended()
+            if last_call:
+                for stop in protection.give_up(self.ctx, "window_passed"):
+                    self._tell_refused(stop, f"it was not placed before the session's end: {self.waiting}")
             if (open_ones or unsure or self.unended) and not last_call:
                 if unsure and not self.waiting:
                     self._wait(f"{len(unsure)} order(s) are unknown: the venue is asked again", 30)

@@ -96,6 +96,12 @@ def is_intent(ctx: Context, client_order_id: str) -> bool:
     return _intent(ctx, client_order_id) is not None
 
 
+def protects(ctx: Context, order: BrokerOrder) -> bool:
+    """Tell whether an order of ours at the venue protects a holding: a bracket's leg, or what stands in its place."""
+    known = _intent(ctx, order.client_order_id)
+    return bool(known["leg"]) if known else order.parent_id is not None
+
+
 def status_of(ctx: Context, client_order_id: str) -> str:
     """Return the newest status of an order of ours, '' for no order of ours."""
     known = _intent(ctx, client_order_id)
@@ -248,7 +254,7 @@ def _differences(known: dict[str, Any], found: BrokerOrder) -> list[str]:
 
 def _intent(ctx: Context, client_order_id: str) -> dict[str, Any] | None:
     row = ctx.conn.execute(SQL["intent"], (client_order_id, ctx.book)).fetchone()
-    names = ("symbol", "qty", "type", "tif", "limit", "stop", "status", "detail", "event_no", "bar_end")
+    names = ("symbol", "qty", "type", "tif", "limit", "stop", "status", "detail", "event_no", "bar_end", "leg")
     return dict(zip(names, row, strict=True)) if row else None
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from tradecore.errors import ConfigError
 from tradecore.execution.broker import Broker, Desk
 from tradecore.execution.simulated import SimulatedBroker
 from tradecore.settings import Settings
+from tradecore.storage import throttle
 from tradecore.storage.books import BookRecord
 
 LIVE = {"alpaca-paper": False, "alpaca-live": True}
@@ -28,10 +30,50 @@ def open_desk(
     The book's kind decides, whatever is configured now: a book that was opened on paper never trades live. Nothing is
     asked of the venue here. Raises ConfigError without keys, or for an address that is not the account's.
     """
-    return Desk(broker=_broker(settings, conn, record, clock), clock=clock, sleep=sleep)
+    allowed = settings.trading.execution.requests_per_minute
+    pace = Pace(conn, record.account, allowed=allowed, clock=clock, sleep=sleep)
+    return Desk(broker=_broker(settings, conn, record, clock, pace), clock=clock, sleep=sleep)
 
 
-def _broker(settings: Settings, conn: psycopg.Connection, record: BookRecord, clock: Callable[[], datetime]) -> Broker:
+class Pace:
+    """Takes a token of the account for each request before it leaves, and lets questions wait for theirs.
+
+    An order's token is taken before it is ruled on (submission.py). A cancel, and a look-up of one order that is in
+    doubt, never wait: what they take is a debt that the others wait for. Within a transaction nothing is taken, it
+    would hold the bucket for everybody: it is counted with the next request.
+    """
+
+    def __init__(
+        self,
+        conn: psycopg.Connection,
+        account: str,
+        *,
+        allowed: int,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._conn, self._account, self._allowed = conn, account, allowed
+        self._clock, self._sleep = clock, sleep
+        self._owed = 0
+
+    def __call__(self, method: str, path: str) -> None:
+        """Take what a request costs, before it is made. path: what is asked for, without the host."""
+        if method == "POST":
+            return
+        self._owed += 1
+        if self._conn.info.transaction_status != TransactionStatus.IDLE:
+            return
+        wait_s = throttle.take_of(self._conn, self._account, allowed=self._allowed, now=self._clock(), count=self._owed)
+        self._conn.commit()
+        self._owed = 0
+        urgent = method == "DELETE" or path.endswith("orders:by_client_order_id")
+        if wait_s > 0 and not urgent:
+            self._sleep(wait_s)
+
+
+def _broker(
+    settings: Settings, conn: psycopg.Connection, record: BookRecord, clock: Callable[[], datetime], pace: Pace
+) -> Broker:
     if record.kind == "simulated":
         return SimulatedBroker(conn, record, clock)
     if record.kind not in LIVE:
@@ -54,4 +96,5 @@ def _broker(settings: Settings, conn: psycopg.Connection, record: BookRecord, cl
         clock=clock,
         timeout_s=settings.trading.execution.http_timeout_s,
         base_url=settings.alpaca.base_url,
+        pace=pace,
     )

@@ -14,7 +14,7 @@ import pytest
 from parity_case import configure
 from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
 
-from tradecore import cancelling, guard, interventions, observation, pipeline, submission, unknowns
+from tradecore import cancelling, execution_views, guard, interventions, observation, pipeline, submission, unknowns
 from tradecore.errors import BookError, ConfigError
 from tradecore.execution.broker import BrokerOrder, OrderRequest, Permit
 from tradecore.storage import migrate
@@ -223,7 +223,8 @@ def test_a_stop_ends_for_an_order_that_may_leave_and_for_no_other(protected: Rea
     assert sending._make_way(replace(scene, hours="the hours differ"), sell, 1).at_venue == scene.at_venue
     assert unknowns.with_parents(ctx, protected.desk.broker.orders_since(protected.hands.now)) == scene.at_venue
     assert guard.approval(ctx) == "not_required"
-    assert not [o for o in sending._make_way(scene, sell, 1).at_venue if o.symbol == sell.symbol]
+    ended = {o.broker_order_id for o in legs}
+    assert not ended & {o.broker_order_id for o in sending._make_way(scene, sell, 1).at_venue}
 
 
 def test_slices_that_were_paid_are_counted_once(database_url: str, tmp_path: Path):
@@ -241,6 +242,29 @@ def test_slices_that_were_paid_are_counted_once(database_url: str, tmp_path: Pat
             made.hands.sleep(float(str(done["again_s"])))
         assert made.desk.broker.account().cash < Decimal(90_000), "not exercised: too little was bought"
         assert {s for _, _, s, _ in made.orders(DAY)} <= {"ACKED", "FILLED"}
+
+
+def test_an_order_cancelled_by_hand_shows_so_at_once(book: RealBook):
+    assert book.stage("submit", DAY)["done"]
+    first, second = list(order_ids(book).values())[:2]
+    ctx = replace(book.context(DAY), desk=book.desk)
+    assert interventions.cancel(ctx, first, "test")["now"] == "CANCELED"
+    assert book.history(first)[-1] == "CANCELED"
+    book.faults("late_fill", seconds=60, shows="pending_cancel")
+    assert interventions.cancel(ctx, second, "test")["now"] == "CANCEL_PENDING"
+    shown = {o["id"]: o["status"] for o in execution_views.orders(book.conn, BOOK, DAY)}
+    assert (shown[first], shown[second]) == ("CANCELED", "CANCEL_PENDING")
+    book.hands.sleep(120)
+    observation.observe(ctx)
+    assert book.history(second)[-1] == "FILLED"
+
+
+def test_a_cancel_by_hand_that_the_venue_cannot_be_asked_about_says_so(book: RealBook):
+    assert book.stage("submit", DAY)["done"]
+    ctx = replace(book.context(DAY), desk=book.desk)
+    book.faults("timeout_refused", times=10**6, method="GET", path="/v2/orders:by_client_order_id")
+    said = interventions.cancel(ctx, next(iter(order_ids(book).values())), "test")["now"]
+    assert "asked for, and the venue does not answer" in str(said)
 
 
 # ------------------------------------------------------------------------------- halts, accounts, configuration
@@ -286,6 +310,43 @@ def test_what_is_held_now_does_not_open_a_book_in_the_past(database_url: str, tm
             pipeline.open_book(
                 made.settings, conn, book=BOOK, before=DAY, now=made.hands.now, desk=lambda record: made.desk
             )
+
+
+@pytest.mark.parametrize("opened", ["after the close", "during the session"])
+def test_a_split_on_the_session_after_the_opening_is_no_break(database_url: str, tmp_path: Path, opened: str):
+    """A book begins one session before what it adopts: AAPL splits 2 for 1 on that very session."""
+    split, before, after = date(2005, 2, 28), date(2005, 2, 25), date(2005, 3, 1)
+    with connect(database_url) as conn:
+        made = RealBook(tmp_path, database_url, conn)
+        made.to(before, 11, 0)
+        for symbol in ("AAPL", "IBM"):
+            made.venue.place_by_hand(
+                {"symbol": symbol, "qty": "11", "side": "buy", "type": "market", "time_in_force": "day"}
+            )
+        made.hands.now = SESSIONS.on(split).open_at
+        made.venue.split("AAPL", 2, 1)
+        assert {p.symbol: p.qty for p in made.desk.broker.positions()} == {"AAPL": 22, "IBM": 11}
+        made.hands.now += timedelta(hours=2 if opened == "during the session" else 8)
+        pipeline.load_history(made.settings, conn, first=date(2004, 9, 1), last=before, now=made.hands.now)
+        pipeline.open_book(
+            made.settings, conn, book=BOOK, before=split, now=made.hands.now, desk=lambda record: made.desk
+        )
+        for day in (split, after):
+            made.hands.now = SESSIONS.on(day).close_at + timedelta(minutes=30)
+            for name in ("ingest", "validate", "settle"):
+                made.stage(name, day)
+            rows = conn.execute(
+                "SELECT s.symbol, p.qty_e6 / 1000000 FROM book_positions p JOIN instrument_symbols s"
+                " USING (instrument_id) WHERE p.bar_end_at = %s AND p.qty_e6 <> 0",
+                (SESSIONS.on(day).close_at,),
+            ).fetchall()
+            assert {str(r[0]): int(r[1]) for r in rows} == {"AAPL": 22, "IBM": 11}
+            looks = conn.execute("SELECT count(*) FILTER (WHERE comparable AND clean) FROM reconciliations").fetchone()
+            assert looks is not None
+            assert looks[0] > 0, "not exercised: ledger and venue were not compared"
+            assert conn.execute("SELECT count(*) FROM breaks").fetchone() == (0,)
+            conn.rollback()
+            pipeline.close(made.context(day), [])
 
 
 def test_an_account_has_one_name(database_url: str, tmp_path: Path):

@@ -49,6 +49,7 @@ def init(
             last=calendar.previous_session(first),
             now=now(),
             progress=lambda text: typer.echo(f"  {text}", err=True),
+            actions_until=calendar.session_after(now()).session_date,  # what an account holds now has been through them
         )
         record = pipeline.open_book(found, conn, book=book or trading.book.name, before=first, now=now())
         following = views.status(found, conn, record.book, now())["next_session"]

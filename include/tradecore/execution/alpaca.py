@@ -43,7 +43,8 @@ class AlpacaBroker:
 
     Parameters: live, whether it is the real account; clock, an aware time for the permit's window; timeout_s, for the
     connection and for each part of an answer; base_url, a stand-in on this machine; transport, a requests adapter in
-    the place of the network. Raises ConfigError for an address that is not the account's.
+    the place of the network; pace, called with method and path before each request. Raises ConfigError for an address
+    that is not the account's.
     """
 
     batch = 1
@@ -58,6 +59,7 @@ class AlpacaBroker:
         timeout_s: float,
         base_url: str | None = None,
         transport: BaseAdapter | None = None,
+        pace: Callable[[str, str], None] = lambda method, path: None,
     ) -> None:
         self.live = live
         self.name = "alpaca-live" if live else "alpaca-paper"
@@ -71,6 +73,7 @@ class AlpacaBroker:
             url=address(live, base_url),
             timeout_s=timeout_s,
             transport=transport,
+            pace=pace,
         )
 
     def __repr__(self) -> str:

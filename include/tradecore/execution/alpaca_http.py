@@ -19,6 +19,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,7 +99,15 @@ class Line(TradingClient):
     """
 
     def __init__(
-        self, *, api_key: str, secret_key: str, live: bool, url: str, timeout_s: float, transport: BaseAdapter | None
+        self,
+        *,
+        api_key: str,
+        secret_key: str,
+        live: bool,
+        url: str,
+        timeout_s: float,
+        transport: BaseAdapter | None,
+        pace: Callable[[str, str], None],
     ) -> None:
         for name, value in (("ALPACA_API_KEY", api_key), ("ALPACA_SECRET_KEY", secret_key)):
             if not (value.isascii() and value.isprintable() and value.strip() == value != ""):
@@ -106,6 +115,7 @@ class Line(TradingClient):
         super().__init__(api_key, secret_key, paper=not live, raw_data=True, url_override=url)
         self.url = url
         self._timeout_s = timeout_s
+        self._pace = pace
         adapter = transport or HTTPAdapter(max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -116,7 +126,9 @@ class Line(TradingClient):
 
     def _one_request(self, method: str, url: str, opts: dict[str, Any], retry: int) -> Any:
         """Send one request. Raises NotThere, Rejected, Unavailable, Unknown; no error shows a key or a header."""
-        what = f"{method} {urlsplit(url).path}"
+        path = urlsplit(url).path
+        what = f"{method} {path}"
+        self._pace(method, path)
         try:
             response = self._session.request(method, url, timeout=(self._timeout_s, self._timeout_s), **opts)
         except requests.exceptions.RequestException as error:

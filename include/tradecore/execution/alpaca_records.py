@@ -163,7 +163,7 @@ def order_body(order: OrderRequest) -> dict[str, Any]:
         body["stop_loss"] = {"stop_price": plain(order.stop_loss)}
     if order.take_profit is not None or order.stop_loss is not None:
         both = order.take_profit is not None and order.stop_loss is not None
-        body["order_class"] = "bracket" if both else "oto"
+        body["order_class"] = "oco" if order.pair else "bracket" if both else "oto"
     return body
 
 

@@ -26,7 +26,10 @@ ENDED = ("filled", "canceled", "expired", "rejected", "replaced")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
-    """One order as it is sent. take_profit and stop_loss attach a bracket's legs (prices)."""
+    """One order as it is sent. take_profit and stop_loss attach a bracket's legs (prices).
+
+    pair: the order is itself a pair of which one cancels the other, at its limit (take_profit) and its stop_loss.
+    """
 
     client_order_id: str
     symbol: str
@@ -39,6 +42,7 @@ class OrderRequest:
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     extended_hours: bool = False
+    pair: bool = False
 
     def __post_init__(self) -> None:
         if not self.qty:
@@ -47,6 +51,8 @@ class OrderRequest:
             raise ValueError(f"no such order: {self.order_type} {self.time_in_force}")
         if len(self.client_order_id) > 128 or not self.client_order_id:
             raise ValueError("a client order id has 1 to 128 characters")
+        if self.pair and (self.take_profit is None or self.stop_loss is None or self.limit_price != self.take_profit):
+            raise ValueError("a pair has a stop, and its limit as take_profit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ waits instead of refusing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -74,6 +74,9 @@ class Facts:
     signed: bool
     turnover: Decimal
     usual_turnover: Decimal | None
+    time_in_force: str = "day"
+    bracket: bool = False  # a buy with legs of its own
+    legs: frozenset[str] = frozenset()  # the venue's ids of our orders that protect a holding
 
     @property
     def notional(self) -> Decimal:
@@ -197,15 +200,35 @@ def duplicative(f: Facts, at: Limits) -> str:
 
 
 def opposite(f: Facts, _: Limits) -> str:
-    """9: an order at the venue that opposes this one (a wash trade), or sells that hold the shares."""
+    """9: an order at the venue that opposes this one (a wash trade), or sells that hold the shares.
+
+    A buy with legs of its own may stand beside the legs of an earlier one: the venue takes that for no wash trade.
+    """
     against = [o for o in f.at_venue if o.symbol == f.symbol and (o.qty > 0) != (f.qty > 0)]
+    against = [o for o in against if not (f.bracket and o.broker_order_id in f.legs)]
     if against:
-        return f"order {against[0].broker_order_id} of {against[0].qty} {f.symbol} works at the venue: cancel it first"
+        first = against[0]
+        if f.qty > 0 and first.broker_order_id in f.legs:
+            return (
+                f"stop {first.broker_order_id} protects what is held of {f.symbol}, and is not lifted for a buy: give "
+                "buys stops of their own (execution.stop_loss_frac), or cancel it at the broker"
+            )
+        return f"order {first.broker_order_id} of {first.qty} {f.symbol} works at the venue: cancel it first"
     if f.qty < 0:
-        selling = sum((o.filled_qty - o.qty for o in f.at_venue if o.symbol == f.symbol and o.qty < 0), Decimal(0))
+        selling = sum(selling_groups(f.at_venue, f.symbol).values(), Decimal(0))
         if abs(f.qty) + selling > f.held:
             return f"{f.held} are held, {selling} of them by open sells; {abs(f.qty)} cannot be sold"
     return ""
+
+
+def selling_groups(at_venue: Iterable[BrokerOrder], symbol: str) -> dict[str, Decimal]:
+    """Return the shares that working sells of a symbol hold, by order; legs of a pair share theirs."""
+    found: dict[str, Decimal] = {}
+    for o in at_venue:
+        if o.symbol == symbol and o.qty < 0 and not o.ended:
+            key = o.parent_id or o.broker_order_id
+            found[key] = max(found.get(key, Decimal(0)), abs(o.qty - o.filled_qty))
+    return found
 
 
 def funds(f: Facts, at: Limits) -> str:
@@ -224,7 +247,7 @@ def funds(f: Facts, at: Limits) -> str:
 
 
 def tradable(f: Facts, at: Limits) -> str:
-    """11: not restricted, known to the venue, active, tradable, fractions only where allowed, no shorts."""
+    """11: not restricted, known to the venue, active, tradable, no shorts, fractions only where allowed and by day."""
     if f.symbol in at.checks.restricted:
         return f"{f.symbol} is on the restricted list"
     if f.asset is None:
@@ -233,6 +256,8 @@ def tradable(f: Facts, at: Limits) -> str:
         return f"{f.symbol} is {f.asset.status} and {'' if f.asset.tradable else 'not '}tradable"
     if f.qty != f.qty.to_integral_value() and not f.asset.fractionable:
         return f"{f.symbol} is not traded in fractions"
+    if f.qty != f.qty.to_integral_value() and f.time_in_force != "day":
+        return f"{abs(f.qty)} {f.symbol} is a fraction, which is taken as a day order only, not {f.time_in_force}"
     if f.qty < 0 and f.held + f.qty < 0:
         return f"{f.held} are held: selling {abs(f.qty)} would be short"
     if f.account is not None and (f.account.trading_blocked or f.account.status != "ACTIVE"):

@@ -169,6 +169,15 @@ CASES = [
     (11, {}, {"asset": replace(ASSET, tradable=False)}),
     (11, {}, {"asset": replace(ASSET, status="inactive")}),
     (11, {"qty": D("0.5"), "asset": replace(ASSET, fractionable=True)}, {"qty": D("0.5")}),
+    *(
+        (
+            11,
+            {"qty": D("0.5"), "asset": replace(ASSET, fractionable=True)},
+            {"qty": D("0.5"), "asset": replace(ASSET, fractionable=True), "time_in_force": tif},
+        )
+        for tif in ("opg", "cls", "gtc")
+    ),
+    (11, {"time_in_force": "opg"}, {"qty": D("100.5"), "time_in_force": "opg"}),
     (11, {"qty": D(-200), "held": D(200)}, {"qty": D(-201), "held": D(200)}),
     (11, {}, {"account": replace(ACCOUNT, trading_blocked=True)}),
     (11, {}, {"account": replace(ACCOUNT, status="SUBMITTED")}),

@@ -54,6 +54,16 @@ def test_whoever_waits_as_told_never_exceeds_the_rate(conn: psycopg.Connection):
     assert sent[-1] - sent[0] == pytest.approx(timedelta(minutes=1), abs=timedelta(milliseconds=1))
 
 
+def test_no_minute_sees_more_than_the_venue_allows(conn: psycopg.Connection):
+    sent, now = [], NOW
+    for count in [1] * 300 + [7] * 30:
+        now += timedelta(seconds=throttle.take_of(conn, "one", allowed=200, now=now, count=count))
+        sent += [now] * count
+    assert sent[119] == NOW, "what is in store is free"
+    for first, at in enumerate(sent):
+        assert sum(at <= later < at + timedelta(minutes=1) for later in sent[first:]) <= 200
+
+
 def test_each_account_has_its_own_bucket(conn: psycopg.Connection):
     waits(conn, 60, NOW)
     assert waits(conn, 1, NOW, account="two") == [0.0]

@@ -31,6 +31,10 @@ WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND status <> 'closed'
 SELECT bar_end_at, session_date, status, outcome FROM bar_runs
 WHERE book = %s AND status <> 'started' ORDER BY bar_end_at DESC LIMIT 1
 
+-- name: closed_by
+-- The newest bar that a book had closed by a time.
+SELECT max(bar_end_at) FROM bar_runs WHERE book = %(book)s AND status = 'closed' AND changed_at <= %(at)s
+
 -- name: state
 SELECT cash_e4, equity_e4, peak_equity_e4, prev_session_equity_e4, realised_e4, fees_e4, dividends_e4, trading_state,
        state_sessions, ordered_state, state_hash
@@ -110,7 +114,7 @@ ORDER BY i.bar_end_at, i.line_no
 SELECT o.client_order_id, o.instrument_id, o.order_qty_e6, o.limit_price_e4, o.stop_price_e4, o.line_no,
        o.ref_price_e4, o.remainder, o.split_num, o.split_den, o.version, o.status
 FROM orders o
-WHERE o.book = %s AND o.bar_end_at = %s
+WHERE o.book = %s AND o.bar_end_at = %s AND o.leg = 0
   AND o.version = (SELECT max(d.version) FROM decisions d WHERE d.book = o.book AND d.bar_end_at = o.bar_end_at)
 ORDER BY o.line_no
 

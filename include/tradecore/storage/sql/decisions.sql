@@ -70,7 +70,7 @@ VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s,
         %(not_before)s, %(ref)s, %(num)s, %(den)s, %(next)s, %(reason)s)
 
 -- name: intents_of
-SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s AND child = 0
+SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s AND child = 0 AND leg = 0
 
 -- name: add_cancel
 INSERT INTO sheet_cancels (book, bar_end_at, version, client_order_id) VALUES (%s, %s, %s, %s)

@@ -7,12 +7,19 @@ FROM orders o
 JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = o.instrument_id
               AND x.valid_from <= %(session)s ORDER BY valid_from DESC LIMIT 1) s ON true
 WHERE o.book = %(book)s AND o.bar_end_at = %(bar_end)s
-  AND o.order_type <> 'twap'
+  AND o.order_type <> 'twap' AND o.leg = 0
   AND o.version = (SELECT max(d.version) FROM decisions d WHERE d.book = o.book AND d.bar_end_at = o.bar_end_at)
 ORDER BY o.order_qty_e6 > 0, o.child > 0, o.not_before_at NULLS FIRST, o.line_no, o.child
 
 -- name: status
 SELECT status FROM order_events WHERE client_order_id = %s ORDER BY event_no DESC LIMIT 1
+
+-- name: shown
+-- As people see it: the newest event, and CANCEL_PENDING from when the venue has said that its end is under way.
+SELECT CASE WHEN o.status IN ('ACKED', 'PARTIAL') AND EXISTS (SELECT 1 FROM broker_orders b WHERE b.book = o.book
+            AND b.client_order_id = o.client_order_id AND b.status = 'pending_cancel') THEN 'CANCEL_PENDING'
+       ELSE o.status END
+FROM orders o WHERE o.client_order_id = %s
 
 -- name: at_risk
 -- Orders of the book that may be at the venue without our knowing: whatever bar they were decided at.
@@ -30,7 +37,7 @@ JOIN LATERAL (SELECT happened_at FROM order_events x WHERE x.client_order_id = o
 JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = o.instrument_id
               ORDER BY valid_from DESC LIMIT 1) s ON true
 WHERE o.book = %(book)s AND (o.bar_end_at = %(bar_end)s OR o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL'))
-  AND o.status <> 'REJECTED' AND o.status <> 'NOT_SENT'
+  AND o.status <> 'REJECTED' AND o.status <> 'NOT_SENT' AND o.leg = 0
 
 -- name: held
 SELECT instrument_id, qty_e6, mark_e4, stale_bars FROM book_positions WHERE book = %s AND bar_end_at = %s
@@ -96,6 +103,14 @@ WHERE c.book = %(book)s AND c.bar_end_at = %(bar_end)s AND o.instrument_id = %(i
   AND c.version = (SELECT max(d.version) FROM decisions d WHERE d.book = c.book AND d.bar_end_at = c.bar_end_at)
   AND (o.status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL') OR abs(b.filled_qty * 1000000 - o.filled_e6) >= 1)
 ORDER BY 1
+
+-- name: stopped
+-- A leg of ours that executed more than the book has: the sheet was made without knowing.
+SELECT 1 FROM broker_orders o
+WHERE o.book = %(book)s AND o.symbol = %(symbol)s AND NOT o.adopted AND o.parent_id IS NOT NULL AND o.filled_qty <> 0
+  AND abs(o.filled_qty) > (SELECT coalesce(sum(abs(f.qty)), 0) FROM broker_fills f WHERE f.account = o.account
+                           AND f.broker_order_id = o.broker_order_id AND f.booked_bar_end_at IS NOT NULL)
+LIMIT 1
 
 -- name: unwanted
 -- Orders of ours that work at the venue and must end: what the sheet replaces, and what the state does not allow.

@@ -1,9 +1,13 @@
 -- name: know_order
--- What the venue has of an order, by its own id; seen again it is brought up to date.
+-- What the venue has of an order, by its own id; seen again it is brought up to date. An order of ours in the place of
+-- legs is kept as their bracket's: like them it is not what the sheet ordered, and a halt leaves it at work.
 INSERT INTO broker_orders (account, broker_order_id, client_order_id, book, symbol, qty, order_type, time_in_force,
     adopted, parent_id, status, filled_qty, first_seen_at, changed_at)
 VALUES (%(account)s, %(broker_id)s, %(client_id)s, %(book)s, %(symbol)s, %(qty)s, %(type)s, %(tif)s, %(adopted)s,
-        %(parent)s, %(status)s, %(filled)s, %(now)s, %(now)s)
+        coalesce(%(parent)s, (SELECT b.broker_order_id FROM intents i JOIN broker_orders b
+                              ON b.client_order_id = i.parent_id AND b.account = i.account
+                              WHERE i.client_order_id = %(client_id)s AND i.leg > 0 LIMIT 1)),
+        %(status)s, %(filled)s, %(now)s, %(now)s)
 ON CONFLICT (account, broker_order_id) DO UPDATE
 SET status = excluded.status, filled_qty = excluded.filled_qty, qty = excluded.qty,
     parent_id = coalesce(excluded.parent_id, broker_orders.parent_id), changed_at = excluded.changed_at
@@ -18,11 +22,12 @@ SELECT adopted FROM broker_orders WHERE account = %s AND broker_order_id = %s
 -- The parents of legs: the venue names them only inside the parent, and only while that is recent.
 SELECT broker_order_id, parent_id FROM broker_orders
 WHERE account = %s AND broker_order_id = ANY(%s) AND parent_id IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.client_order_id = broker_orders.client_order_id)
 
 -- name: intent
 -- What an order of ours should be at the venue, and the newest that we know of it; symbol in its own session.
 SELECT s.symbol, i.order_qty_e6, i.order_type, i.time_in_force, i.limit_price_e4, i.stop_price_e4, e.status, e.detail,
-       e.event_no, i.bar_end_at
+       e.event_no, i.bar_end_at, i.leg
 FROM intents i
 JOIN LATERAL (SELECT status, detail, event_no FROM order_events o WHERE o.client_order_id = i.client_order_id
               ORDER BY event_no DESC LIMIT 1) e ON true

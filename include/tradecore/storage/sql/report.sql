@@ -96,7 +96,7 @@ FROM intents i
 JOIN LATERAL (SELECT status, detail FROM order_events o
               WHERE o.client_order_id = i.client_order_id AND o.bar_end_at <= %(bar_end)s
               ORDER BY event_no DESC LIMIT 1) e ON true
-WHERE i.book = %(book)s AND i.bar_end_at = %(bar_end)s AND i.version = %(version)s
+WHERE i.book = %(book)s AND i.bar_end_at = %(bar_end)s AND i.version = %(version)s AND i.leg = 0
 ORDER BY i.line_no
 
 -- name: worked
@@ -107,7 +107,7 @@ JOIN LATERAL (SELECT status, detail FROM order_events o
               ORDER BY event_no DESC LIMIT 1) e ON true
 LEFT JOIN LATERAL (SELECT sum(x.qty_e6) AS filled_e6 FROM fills x
                    WHERE x.client_order_id = i.client_order_id AND x.bar_end_at <= %(bar_end)s) f ON true
-WHERE i.book = %(book)s AND i.bar_end_at < %(bar_end)s
+WHERE i.book = %(book)s AND i.bar_end_at < %(bar_end)s AND i.leg = 0
   AND (EXISTS (SELECT 1 FROM order_events o
                WHERE o.client_order_id = i.client_order_id AND o.bar_end_at = %(bar_end)s)
        OR EXISTS (SELECT 1 FROM book_working_orders w

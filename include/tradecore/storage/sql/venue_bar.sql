@@ -7,7 +7,7 @@ SELECT f.fill_id, f.broker_order_id, f.symbol, f.qty, f.price, f.fee, f.filled_a
 FROM broker_fills f
 LEFT JOIN broker_orders o ON o.account = f.account AND o.broker_order_id = f.broker_order_id
 LEFT JOIN broker_orders b ON b.account = o.account AND b.broker_order_id = o.parent_id
-LEFT JOIN intents i ON i.client_order_id = o.client_order_id AND i.book = f.book
+LEFT JOIN intents i ON i.client_order_id = o.client_order_id AND i.book = f.book AND i.leg = 0
 LEFT JOIN intents p ON p.client_order_id = b.client_order_id AND p.book = f.book
 WHERE f.book = %(book)s AND f.account = %(account)s AND f.booked_bar_end_at IS NULL AND f.filled_at <= %(bar_end)s
 ORDER BY f.filled_at, sign(f.qty) DESC, f.fill_id
@@ -21,7 +21,7 @@ WHERE symbol = %s AND valid_from <= %s AND (valid_to IS NULL OR valid_to > %s) O
 -- Orders of earlier bars that are, or may be, at the venue, and those that executions of this bar belong to.
 SELECT client_order_id, bar_end_at, line_no, status, time_in_force, next_bar_end_at, instrument_id, order_qty_e6
 FROM orders
-WHERE book = %(book)s AND bar_end_at < %(bar_end)s
+WHERE book = %(book)s AND bar_end_at < %(bar_end)s AND leg = 0
   AND (status IN ('SUBMITTING', 'UNKNOWN', 'ACKED', 'PARTIAL') OR client_order_id = ANY(%(ids)s))
 ORDER BY bar_end_at, line_no
 

@@ -81,7 +81,10 @@ WHERE book = %(book)s AND status = 'open' ORDER BY opened_at, break_id
 
 -- name: book_orders
 SELECT o.client_order_id, r.session_date, o.version, s.symbol, o.order_qty_e6, o.filled_e6, o.order_type,
-       o.time_in_force, o.limit_price_e4, o.status, o.status_detail, o.status_at
+       o.time_in_force, o.limit_price_e4,
+       CASE WHEN o.status IN ('ACKED', 'PARTIAL') AND EXISTS (SELECT 1 FROM broker_orders b WHERE b.book = o.book
+                 AND b.client_order_id = o.client_order_id AND b.status = 'pending_cancel') THEN 'CANCEL_PENDING'
+            ELSE o.status END, o.status_detail, o.status_at
 FROM orders o
 JOIN bar_runs r USING (book, bar_end_at)
 JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = o.instrument_id

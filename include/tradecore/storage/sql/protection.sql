@@ -1,0 +1,73 @@
+-- name: entry
+-- The bracket's own order, of legs: their parent, or the parent of the order of ours that stands in the legs' place.
+SELECT coalesce(j.client_order_id, e.client_order_id, i.client_order_id)
+FROM broker_orders o
+LEFT JOIN broker_orders e ON e.account = o.account AND e.broker_order_id = o.parent_id
+LEFT JOIN broker_orders f ON f.account = e.account AND f.broker_order_id = e.parent_id
+LEFT JOIN intents i ON i.client_order_id = o.client_order_id
+LEFT JOIN intents j ON j.client_order_id = f.client_order_id
+WHERE o.broker_order_id = ANY(%(ids)s)
+ORDER BY j.client_order_id NULLS LAST, o.broker_order_id LIMIT 1
+
+-- name: add_lift
+-- Once for the same legs and sell: a process that was killed before they ended says it again.
+INSERT INTO book_events (book, bar_end_at, event_no, kind, instrument_id, amount, detail)
+SELECT %(book)s, %(bar_end)s, coalesce(max(event_no), 0) + 1, 'stop_lifted', %(instrument)s, %(amount)s, %(detail)s
+FROM book_events WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+HAVING NOT coalesce(bool_or(kind = 'stop_lifted' AND detail = %(detail)s), false)
+
+-- name: lifts
+-- Lifted stops of names that have been held ever since, in the same units.
+SELECT e.instrument_id, s.symbol, e.amount, e.detail
+FROM book_events e
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = e.instrument_id
+              ORDER BY valid_from DESC LIMIT 1) s ON true
+JOIN book_positions h ON h.book = e.book AND h.bar_end_at = %(bar_end)s AND h.instrument_id = e.instrument_id
+                     AND h.qty_e6 > 0
+WHERE e.book = %(book)s AND e.kind = 'stop_lifted' AND e.bar_end_at <= %(bar_end)s
+  AND NOT EXISTS (SELECT 1 FROM book_events x WHERE x.book = e.book AND x.instrument_id = e.instrument_id
+                  AND x.kind = 'split' AND x.bar_end_at > e.bar_end_at AND x.bar_end_at <= %(bar_end)s)
+  AND NOT EXISTS (SELECT 1 FROM book_states b
+                  LEFT JOIN book_positions p ON p.book = b.book AND p.bar_end_at = b.bar_end_at
+                                            AND p.instrument_id = e.instrument_id
+                  WHERE b.book = e.book AND b.bar_end_at > e.bar_end_at AND b.bar_end_at <= %(bar_end)s
+                    AND coalesce(p.qty_e6, 0) = 0)
+ORDER BY e.bar_end_at DESC, e.event_no
+
+-- name: sell
+SELECT o.status, abs(o.order_qty_e6), coalesce((SELECT max(abs(b.filled_qty)) FROM broker_orders b
+                                                WHERE b.client_order_id = o.client_order_id AND b.book = o.book), 0)
+FROM orders o WHERE o.client_order_id = %(id)s
+
+-- name: placed
+SELECT coalesce(parent_id, ''), status, abs(order_qty_e6) FROM orders WHERE leg > 0 AND oco_group = %(id)s
+
+-- name: stops_coming
+-- Stops that are planned or in doubt: not at the venue as far as we know, and perhaps there soon.
+SELECT client_order_id, abs(order_qty_e6) FROM orders
+WHERE book = %(book)s AND instrument_id = %(instrument)s AND leg > 0
+  AND status IN ('PLANNED', 'APPROVED', 'SUBMITTING', 'UNKNOWN')
+
+-- name: epoch
+SELECT count(*) FROM intents WHERE book = %s AND bar_end_at = %s AND instrument_id = %s AND leg > 0
+
+-- name: add_intent
+INSERT INTO intents (client_order_id, book, account, bar_end_at, version, instrument_id, leg, epoch, line_no,
+    order_qty_e6, order_type, time_in_force, remainder, limit_price_e4, stop_price_e4, stop_loss_e4, parent_id,
+    oco_group, ref_price_e4, next_bar_end_at, reason)
+VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s, %(leg)s, %(epoch)s, %(line)s,
+        %(qty)s, %(type)s, 'gtc', 'carry', %(limit)s, %(stop)s, %(stop_loss)s, %(entry)s,
+        %(sell)s, %(ref)s, %(next)s, %(reason)s)
+
+-- name: stops
+SELECT o.client_order_id, s.symbol, o.instrument_id, o.order_qty_e6, o.order_type, o.time_in_force, o.limit_price_e4,
+       o.stop_price_e4, o.stop_loss_e4, o.ref_price_e4, o.status
+FROM orders o
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = o.instrument_id
+              ORDER BY valid_from DESC LIMIT 1) s ON true
+WHERE o.book = %s AND o.bar_end_at = %s AND o.leg > 0 AND o.status IN ('PLANNED', 'APPROVED', 'UNKNOWN')
+ORDER BY o.line_no, o.client_order_id
+
+-- name: left_behind
+SELECT client_order_id FROM orders WHERE book = %s AND bar_end_at < %s AND leg > 0 AND status IN ('PLANNED', 'APPROVED')
+ORDER BY client_order_id

@@ -1,0 +1,273 @@
+"""A sell of a part, or a buy of more, in a name whose stops work at the venue: what is kept has a stop all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_book import SESSIONS, RealBook
+
+from alpaca_standin.state import Order, State
+from tradecore import cancelling
+from tradecore.errors import Unavailable
+from tradecore.execution.broker import BrokerOrder, OrderRequest, Permit
+from tradecore.storage import migrate
+from tradecore.storage.connection import connect
+
+pytestmark = pytest.mark.db
+DAY, NEXT, THIRD, FOURTH = date(2005, 2, 2), date(2005, 2, 3), date(2005, 2, 4), date(2005, 2, 7)
+SOLD = 5
+
+
+@dataclass(frozen=True)
+class Made:
+    """A database and what its venue was then."""
+
+    url: str
+    state: State
+    now: datetime
+    execution: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=[None, 0.5], ids=["stop", "stop and profit"])
+def made(
+    request: pytest.FixtureRequest,
+    make_database: Callable[[], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Made]:
+    """A book whose holdings have legs at the venue, the morning after; NEXT has decided for THIRD."""
+    execution = {"stop_loss_frac": 0.2, "take_profit_frac": request.param, "order_style": "market"}
+    with make_database() as url:
+        with connect(url) as conn:
+            migrate.upgrade(conn)
+            book = RealBook(tmp_path_factory.mktemp("made"), url, conn, execution=execution)
+            book.open(DAY)
+            book.decide(DAY)
+            book.to(NEXT, 9, 40)
+            assert book.stage("submit", DAY)["sent"]
+            book.decide(NEXT)
+        yield Made(url=url, state=book.venue.state, now=book.hands.now, execution=execution)
+
+
+@pytest.fixture
+def protected(
+    made: Made, copied_database: Callable[[str], AbstractContextManager[str]], tmp_path: Path
+) -> Iterator[RealBook]:
+    """A copy of it; NEXT's sheet has beside its own lines what the test writes into it."""
+    with copied_database(made.url) as url, connect(url) as conn:
+        book = RealBook(tmp_path, url, conn, execution=made.execution)
+        book.venue.take(deepcopy(made.state))
+        book.to(THIRD, 9, 40)
+        yield book
+
+
+def held(book: RealBook) -> tuple[str, Decimal]:
+    """A name that the account holds, and how much."""
+    return next((s, h.qty) for s, h in sorted(book.venue.state.holdings.items()) if h.qty > SOLD)
+
+
+def ordered(book: RealBook, symbol: str, qty: Decimal, *, stop_e4: int = 0, order_id: str = "tc-test") -> str:
+    """Write another line into NEXT's sheet."""
+    book.conn.execute(
+        "INSERT INTO intents SELECT (jsonb_populate_record(i, jsonb_build_object('client_order_id', %s::text,"
+        " 'bar_end_at', %s::timestamptz, 'next_bar_end_at', %s::timestamptz, 'epoch', 7, 'line_no', 700,"
+        " 'order_qty_e6', %s::bigint, 'stop_loss_e4', %s::bigint, 'take_profit_e4', 0, 'order_type', 'market',"
+        " 'time_in_force', %s::text))).* FROM intents i JOIN instrument_symbols s USING (instrument_id)"
+        " WHERE s.symbol = %s AND i.leg = 0 LIMIT 1",
+        (
+            order_id,
+            SESSIONS.on(NEXT).close_at,
+            SESSIONS.on(THIRD).close_at,
+            int(qty * 1_000_000),
+            stop_e4,
+            "gtc" if stop_e4 else "day",
+            symbol,
+        ),
+    )
+    book.conn.execute(
+        "INSERT INTO order_events VALUES (%s, 1, 'PLANNED', %s, now(), '')", (order_id, SESSIONS.on(NEXT).close_at)
+    )
+    book.conn.commit()
+    return order_id
+
+
+def working(book: RealBook, symbol: str, side: str = "sell") -> list[Order]:
+    return [o for o in book.venue.state.open_orders(symbol) if o.side == side]
+
+
+def covered(book: RealBook, symbol: str) -> Decimal:
+    """Shares that a stop protects at the venue."""
+    return sum((o.remaining_qty for o in working(book, symbol) if o.stop_price is not None), Decimal(0))
+
+
+def alerts(book: RealBook, kind: str) -> list[str]:
+    found = book.conn.execute("SELECT title FROM alerts WHERE kind = %s", (kind,)).fetchall()
+    book.conn.rollback()
+    return [r[0] for r in found]
+
+
+def test_a_sell_of_a_part_leaves_stops_on_the_rest_and_they_are_there_before_it(protected: RealBook):
+    symbol, qty = held(protected)
+    legs = working(protected, symbol)
+    prices = {(o.stop_price, o.limit_price) for o in legs}
+    assert covered(protected, symbol) == qty, "not exercised: the holding has no stop"
+    sell = ordered(protected, symbol, Decimal(-SOLD))
+    assert protected.stage("submit", NEXT)["done"]
+    assert protected.history(sell)[:3] == ["PLANNED", "SUBMITTING", "ACKED"]
+    assert covered(protected, symbol) == qty - SOLD
+    kept = [o for o in working(protected, symbol) if o.client_order_id != sell]
+    assert {(o.stop_price, o.limit_price) for o in kept} == prices
+    assert not {o.id for o in legs} & {o.id for o in kept}, "the legs hold the shares: they had to end"
+    orders = protected.venue.state.orders
+    places = list(orders)
+    selling = next(key for key, o in orders.items() if o.client_order_id == sell)
+    assert max(places.index(o.id) for o in kept) < places.index(selling)
+    posts = dict(protected.posts)
+    assert set(posts.values()) == {1}
+    protected.stage("submit", NEXT)  # again: nothing more
+    assert protected.posts == posts
+
+
+def test_what_stands_in_the_place_of_legs_is_no_order_of_the_book_and_its_fill_is_booked(protected: RealBook):
+    """The next plan does not count it, reconciliation agrees, and when it fills it closes the holding."""
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    protected.stage("submit", NEXT)
+    planned = protected.decide(THIRD)
+    assert not [s for s, _, _, _ in protected.orders(THIRD) if s == symbol], planned
+    row = protected.conn.execute("SELECT count(*) FROM breaks WHERE status = 'open'").fetchone()
+    assert row == (0,)
+    stop = next(o for o in working(protected, symbol) if o.stop_price is not None)
+    protected.to(FOURTH, 9, 40)
+    assert protected.stage("submit", THIRD)["done"]
+    stop.stop_price = Decimal(10_000)  # the price falls through it, as it were
+    protected.decide(FOURTH)
+    assert stop.status == "filled", "not exercised: the stop did not trade"
+    sold = protected.conn.execute(
+        "SELECT sum(f.qty_e6) FROM fills f JOIN instrument_symbols s USING (instrument_id)"
+        " WHERE s.symbol = %s AND f.qty_e6 < 0",
+        (symbol,),
+    ).fetchone()
+    assert sold == (-int(qty * 1_000_000),)
+    row = protected.conn.execute("SELECT count(*) FROM breaks WHERE status = 'open'").fetchone()
+    assert row == (0,)
+
+
+@pytest.mark.parametrize("crash", ["before the legs end", "before the stop is sent", "its answer is lost"])
+def test_a_process_that_dies_in_between_is_made_good_by_the_next(
+    protected: RealBook, crash: str, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, qty = held(protected)
+    sell = ordered(protected, symbol, Decimal(-SOLD))
+    send = protected.desk.broker.submit
+
+    def dies(*_: object) -> None:
+        raise SystemExit("killed")
+
+    def sent_and_dies(order: OrderRequest, permit: Permit) -> BrokerOrder:
+        send(order, permit)
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        if crash == "before the legs end":
+            patch.setattr(cancelling, "end", dies)
+        else:
+            patch.setattr(protected.desk.broker, "submit", dies if "stop" in crash else sent_and_dies)
+        with pytest.raises(SystemExit):
+            protected.stage("submit", NEXT)
+    protected.conn.rollback()
+    for _ in range(4):
+        if protected.stage("submit", NEXT).get("done"):
+            break
+        protected.hands.sleep(30)
+    assert protected.history(sell)[-1] in ("ACKED", "FILLED")
+    assert covered(protected, symbol) == qty - SOLD
+    assert set(protected.posts.values()) <= {1, 2}, "sent again only with the same id"
+    assert protected.accepted == len(protected.venue.state.counters.accepted)
+
+
+def test_a_sale_of_all_that_is_refused_gives_the_holding_its_stop_back(protected: RealBook):
+    symbol, qty = held(protected)
+    sell = ordered(protected, symbol, -qty)
+    protected.faults("403_wash", client_order_id=sell)
+    assert protected.stage("submit", NEXT)["done"]
+    assert protected.history(sell)[-1] == "REJECTED", "not exercised"
+    assert covered(protected, symbol) == qty
+
+
+def test_a_sale_of_all_that_filled_leaves_no_stop(protected: RealBook):
+    symbol, qty = held(protected)
+    ordered(protected, symbol, -qty)
+    assert protected.stage("submit", NEXT)["done"]
+    protected.hands.now += timedelta(minutes=10)
+    protected.venue.advance(protected.hands.now)
+    assert symbol not in protected.venue.state.holdings, "not exercised"
+    protected.stage("submit", NEXT)
+    assert not working(protected, symbol)
+
+
+def test_a_stop_that_cannot_be_placed_is_told_and_the_bar_waits_for_it(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, _ = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    send = protected.desk.broker.submit
+
+    def down(order: OrderRequest, permit: Permit) -> BrokerOrder:
+        if order.stop_price is not None or order.stop_loss is not None:
+            raise Unavailable("No connection: nothing was sent.")
+        return send(order, permit)
+
+    monkeypatch.setattr(protected.desk.broker, "submit", down)
+    assert "nothing was sent" in str(protected.stage("submit", NEXT)["waiting"]).lower()
+    assert covered(protected, symbol) == 0, "not exercised"
+    protected.hands.now = SESSIONS.on(THIRD).close_at - timedelta(seconds=30)
+    assert protected.stage("submit", NEXT)["done"]
+    assert any("held without a stop" in title for title in alerts(protected, "unprotected"))
+    monkeypatch.undo()
+    protected.decide(THIRD)
+    protected.to(FOURTH, 9, 40)
+    protected.stage("submit", THIRD)
+    assert covered(protected, symbol) == protected.venue.state.holdings[symbol].qty
+
+
+def test_a_stop_that_a_person_cancels_at_the_broker_stays_cancelled(protected: RealBook):
+    symbol, _ = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    assert protected.stage("submit", NEXT)["done"]
+    protected.decide(THIRD)
+    for order in working(protected, symbol):
+        if order.is_open:  # the other one of a pair has ended with it
+            protected.venue.cancel_by_hand(order.id)
+    protected.to(FOURTH, 9, 40)
+    protected.stage("submit", THIRD)
+    assert covered(protected, symbol) == 0
+
+
+def test_a_buy_with_stops_of_its_own_stands_beside_those_that_work(protected: RealBook):
+    symbol, qty = held(protected)
+    legs = {o.id for o in working(protected, symbol)}
+    stop_e4 = int(min(o.stop_price for o in working(protected, symbol) if o.stop_price is not None) * 10_000)
+    buy = ordered(protected, symbol, Decimal(SOLD), stop_e4=stop_e4)
+    assert protected.stage("submit", NEXT)["done"]
+    assert protected.history(buy)[-1] in ("ACKED", "FILLED")
+    protected.hands.now += timedelta(minutes=10)
+    protected.venue.advance(protected.hands.now)
+    assert legs < {o.id for o in working(protected, symbol)}
+    assert covered(protected, symbol) == qty + SOLD == protected.venue.state.holdings[symbol].qty
+
+
+def test_a_buy_without_stops_does_not_lift_those_that_work(protected: RealBook):
+    symbol, _ = held(protected)
+    legs = {o.id for o in working(protected, symbol)}
+    buy = ordered(protected, symbol, Decimal(SOLD))
+    assert "is not lifted for a buy" in str(protected.stage("submit", NEXT)["waiting"])
+    assert {o.id for o in working(protected, symbol)} == legs
+    assert buy not in protected.posts
