@@ -270,6 +270,33 @@ def open_book(settings: Settings, conn: psycopg.Connection, *, book: str, before
     return record
 
 
+def session_by_hand(settings: Settings, conn: psycopg.Connection, book: str, started_at: datetime) -> date:
+    """Return the session that a run without one means: the book's next as it was when the run started.
+
+    Not as it is now: all tasks of the run mean the same one, also those that follow when it is closed. For a book that
+    was not open by then it is the last session that the feed can serve. Raises SessionError where the book's next
+    session has not closed yet, or is not in the feed.
+    """
+    available = last_available_session(settings, conn, started_at)
+    row = conn.execute(books.SQL["closed_by"], {"book": book, "at": started_at}).fetchone()
+    conn.rollback()
+    if row is None or row[0] is None:
+        return available
+    day = book_calendar(settings)
+    following = day.session_of(day.next_bar_end(row[0], books.get(conn, book).timeframe))
+    conn.rollback()
+    if following <= available:
+        return following
+    due = day.session(following).close_at + timedelta(minutes=settings.trading.book.run_delay_minutes)
+    when = f"it is run from {due:%Y-%m-%d %H:%M} UTC on" if due > started_at else f"the feed ends at {available}"
+    raise SessionError(
+        f"book {book!r} has run every session that there is; its next is {following}, and {when}.",
+        next_step="give a session to run one again, or wait for the next",
+        book=book,
+        due=following,
+    )
+
+
 def last_available_session(settings: Settings, conn: psycopg.Connection, now: datetime) -> date:
     """Return the last session whose close and delay have passed and that the feed can serve."""
     day = book_calendar(settings)

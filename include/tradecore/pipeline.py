@@ -49,6 +49,7 @@ from tradecore.context import (
     held_instruments,
     last_available_session,
     require_turn,
+    session_by_hand,
     turn,
 )
 from tradecore.errors import StrategyError, TradecoreError
@@ -415,6 +416,7 @@ __all__ = [
     "risk",
     "run_bar",
     "run_session",
+    "session_by_hand",
     "settle",
     "sheets",
     "signal",

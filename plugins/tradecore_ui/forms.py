@@ -33,5 +33,5 @@ def named_book() -> dict[str, Param]:
 
 
 def _session() -> Param:
-    which = "The trading session to run; the logical date does not matter. Empty: the last one that the feed has."
+    which = "The trading session to run; the logical date does not matter. Empty: the book's next one."
     return Param(None, **DATE, title="Session", description=f"{which} In a backfill leave it empty.")

@@ -44,7 +44,7 @@ def book_of(context: Mapping[str, Any]) -> str:
 def session_label(context: Mapping[str, Any]) -> date | None:
     """Return the session that a run was given: its form field, else the start of its data interval.
 
-    None for a run that has neither, or that a person started 'now': the feed decides which session it means.
+    None for a run that has neither, or that a person started 'now': the book decides which session it means.
     """
     given = (context.get("params") or {}).get("session")
     if given:
@@ -185,7 +185,7 @@ def _session(context: Context, settings: Settings, conn: psycopg.Connection[Any]
             next_step="Start it again with that field empty, 'All Runs' and 'Override parameters on existing runs'.",
             session_date=given,
         )
-    return session_label(context) or pipeline.last_available_session(settings, conn, run.run_after)
+    return session_label(context) or pipeline.session_by_hand(settings, conn, book_of(context), run.run_after)
 
 
 def open_book() -> None:

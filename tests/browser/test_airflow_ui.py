@@ -74,7 +74,7 @@ def test_a_session_triggered_with_the_form_is_settled(airflow: Airflow, stack: S
         assert f"{stage} - " in docs
     airflow.unpause()
     dialog = airflow.form()
-    expect(dialog.get_by_text("Empty: the last one that the feed has.")).to_be_visible()
+    expect(dialog.get_by_text("Empty: the book's next one.")).to_be_visible()
     expect(dialog.locator("input[name=element_book]")).to_have_value("sim")
 
     run_id = airflow.trigger("trading_day", session=FIRST)

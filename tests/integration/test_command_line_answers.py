@@ -53,6 +53,18 @@ def test_a_backtest_of_what_is_loaded_runs(project):
     assert project.run("backtest", "2005-01-03", "2005-01-31").code == 0
 
 
+def test_a_backtest_over_a_session_without_bars_names_it_and_runs_only_if_told_to(project, conn):
+    conn.execute("DELETE FROM bars WHERE bar_end_at::date IN ('2005-01-12', '2005-01-13')")
+    conn.commit()
+    said = project.run("backtest", "2005-01-03", "2005-01-31")
+    assert (said.code, said.out) == (1, "")
+    assert "no bar of session 2005-01-12 and 1 more up to 2005-01-13" in said.err
+    assert "next: python -m tradecore load-history 2005-01-12 2005-01-13" in said.err
+    told = project.run("backtest", "2005-01-03", "2005-01-31", "--allow-gaps")
+    assert told.code == 0, told.err
+    assert "2 sessions without bars, the first 2005-01-12" in told.out
+
+
 def test_init_of_an_open_book_says_where_the_book_is(project, conn):
     project.trade(conn, FIRST)
     said = project.run("init", "--before", "2005-03-01")
@@ -71,10 +83,27 @@ def test_a_book_whose_feed_has_ended_is_not_late(project, conn):
     assert project.run("doctor").code == 0
 
 
-@pytest.mark.parametrize("command", ["orders", "breaks", "book"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "orders",
+        "breaks",
+        "book",
+        "status",
+        "halt --reason x",
+        "resume --reason x",
+        *(f"{name} {FIRST}" for name in ("summary", "window", "approve", "run-session", "ingest", "settle", "submit")),
+    ],
+)
 def test_a_book_that_is_not_open_is_no_empty_answer(project, command):
-    said = project.run(command, "--book", "nope")
+    said = project.run(*command.split(), "--book", "nope")
     assert (said.code, said.err.splitlines()[0]) == (1, "error: book 'nope' is not open.")
+
+
+def test_the_configured_book_that_is_not_open_yet_is_told_with_its_next_step(tmp_path, database_url):
+    """It is not named by hand, and nothing is wrong with it: `status` is what one asks first."""
+    said = make(tmp_path, database_url).run("status", "--json")
+    assert (said.code, said.document["open"]) == (0, False)
 
 
 def test_the_checks_of_an_order_that_is_none(project):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tradecore import pipeline, settings
-from tradecore.errors import OutOfOrder
+from tradecore.errors import OutOfOrder, SessionError
 from tradecore_ui import task_env
 
 pytestmark = pytest.mark.db
@@ -65,3 +65,29 @@ def test_the_next_one_stopped_long_ago(poke):
 
 def test_a_backfill_waits_for_its_earlier_days(poke):
     assert poke(THIRD, [THIRD], run_type="backfill") is False
+
+
+def test_a_run_without_a_session_means_the_books_next_one_and_goes_on_meaning_it(tmp_path, database_url, conn):
+    found = settings.load({"DATABASE_URL": database_url, "LOG_LEVEL": "WARNING"}, PROFILE)
+    found = found.model_copy(update={"local_dir": tmp_path})
+    last = pipeline.last_available_session(found, conn, NOW)
+    assert pipeline.session_by_hand(found, conn, "sim", NOW) == last > FIRST
+    pipeline.open_book(found, conn, book="sim", before=FIRST, now=NOW - timedelta(hours=2))
+    assert pipeline.session_by_hand(found, conn, "sim", NOW) == FIRST
+    conn.execute(
+        "INSERT INTO bar_runs (book, bar_end_at, session_date, status, started_at, changed_at)"
+        " SELECT 'sim', '2004-11-22 21:00Z', '2004-11-22', 'closed', %s, %s",
+        (NOW, NOW + timedelta(seconds=30)),
+    )
+    conn.commit()
+    assert pipeline.session_by_hand(found, conn, "sim", NOW) == FIRST
+    assert pipeline.session_by_hand(found, conn, "sim", NOW + timedelta(minutes=1)) == SECOND
+
+
+def test_a_run_without_a_session_says_when_there_is_none(tmp_path, database_url, conn):
+    found = settings.load({"DATABASE_URL": database_url, "LOG_LEVEL": "WARNING"}, PROFILE)
+    found = found.model_copy(update={"local_dir": tmp_path})
+    last = pipeline.last_available_session(found, conn, NOW)
+    pipeline.open_book(found, conn, book="sim", before=date.fromordinal(last.toordinal() + 4), now=NOW)
+    with pytest.raises(SessionError, match=rf"its next is .*, and the feed ends at {last}"):
+        pipeline.session_by_hand(found, conn, "sim", NOW)

@@ -47,9 +47,12 @@ def status(book: Book = "", as_json: Json = False) -> None:
     Example: python -m tradecore status
     """
     from tradecore import views
+    from tradecore.storage import books
 
     found = load_settings()
     with connection(found) as conn:
+        if book:  # named, so it is meant: a slip of the pen is no book that is well
+            books.get(conn, book)
         record = views.status(found, conn, book or found.trading.book.name, now())
     show(record, as_json, views.status_text(record))
     if not record["well"]:
@@ -93,7 +96,14 @@ def summary(day: Day, book: Book = "", as_json: Json = False) -> None:
 
 
 @app.command()
-def backtest(first: Day, last: Day, as_json: Json = False) -> None:
+def backtest(
+    first: Day,
+    last: Day,
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Take sessions without any bar as days without a trade.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Fold the same step over history: what production would have done. Nothing is stored.
 
     Example: python -m tradecore backtest 2004-09-01 2005-09-01
@@ -102,7 +112,7 @@ def backtest(first: Day, last: Day, as_json: Json = False) -> None:
 
     found = load_settings()
     with connection(found) as conn:
-        result = research.run(found, conn, first=parse_day(first), last=parse_day(last))
+        result = research.run(found, conn, first=parse_day(first), last=parse_day(last), allow_gaps=allow_gaps)
     show(research.as_records(result), as_json, research.summary(result))
 
 

@@ -37,6 +37,7 @@ class Inputs:
     strategies: tuple[str, ...]
     cash_e4: int
     days: tuple[date, ...]
+    gaps: tuple[date, ...] = ()  # sessions in the range without a bar of any member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +49,12 @@ class Backtest:
     seconds: float
 
 
-def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: date) -> Inputs:
+def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: date, allow_gaps: bool = False) -> Inputs:
     """Read bars, actions and scores of the sessions first..last, with the look-back before them.
 
     Raises SessionError for a range without a session, or one that begins before the bars of the database or ends
-    after them: what was never loaded would count as days without a trade.
+    after them, or has a session in between at which no member has a bar: what was never loaded would count as days
+    without a trade. allow_gaps takes sessions in between as such days, and names them in the result.
     """
     trading, calendar = settings.trading, book_calendar(settings)
     timeframe, source = trading.book.timeframe, trading.data.feed
@@ -75,7 +77,11 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         instruments=instruments,
         ends=market.bar_ends_until(calendar, ends[0][1], timeframe, back) + ends[1:],
     )
-    _require_bars([bool(row.any()) for row in panel.traded[back - 1 :]], [d for d, _ in ends])
+    days, traded = [d for d, _ in ends], [bool(row.any()) for row in panel.traded[back - 1 :]]
+    _require_bars(traded, days)
+    gaps = tuple(dict.fromkeys(day for day, there in zip(days, traded, strict=True) if not there))
+    if gaps and not allow_gaps:
+        raise _with_gaps(gaps)
     actions = stored.read_actions(
         conn,
         source=source,
@@ -107,7 +113,8 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         instrument_ids=tuple(i.instrument_id for i in instruments),
         strategies=names,
         cash_e4=to_quanta(settings.initial_cash_usd, MONEY_SCALE),
-        days=tuple(d for d, _ in ends),
+        days=tuple(days),
+        gaps=gaps,
     )
 
 
@@ -121,6 +128,16 @@ def _require_bars(traded: Sequence[bool], days: Sequence[date]) -> None:
         f"the database lacks bars of the range {days[0]} to {days[-1]}: {found}.",
         next_step=f"python -m tradecore load-history {days[0]} {days[-1]}, with some months before the first for the "
         "look-back; or choose a range that is loaded",
+    )
+
+
+def _with_gaps(gaps: Sequence[date]) -> SessionError:
+    more = f" and {len(gaps) - 1} more up to {gaps[-1]}" if len(gaps) > 1 else ""
+    return SessionError(
+        f"the database has no bar of session {gaps[0]}{more}, within the range.",
+        next_step=f"python -m tradecore load-history {gaps[0]} {gaps[-1]}; or, to take them as days without a trade: "
+        "--allow-gaps",
+        value=gaps[0],
     )
 
 
@@ -138,9 +155,9 @@ def fold(inputs: Inputs) -> step.FoldResult:
     )
 
 
-def run(settings: Settings, conn: psycopg.Connection, *, first: date, last: date) -> Backtest:
+def run(settings: Settings, conn: psycopg.Connection, *, first: date, last: date, allow_gaps: bool = False) -> Backtest:
     """Load and fold."""
-    inputs = load(settings, conn, first=first, last=last)
+    inputs = load(settings, conn, first=first, last=last, allow_gaps=allow_gaps)
     started = time.perf_counter()
     return Backtest(inputs=inputs, fold=fold(inputs), seconds=time.perf_counter() - started)
 
@@ -163,6 +180,7 @@ def as_records(result: Backtest) -> dict[str, object]:
         "last": str(inputs.days[-1]),
         "symbols": inputs.symbols,
         "strategies": inputs.strategies,
+        "sessions_without_bars": [str(day) for day in inputs.gaps],
         "fills": int(result.fold.journal.counts[1]),
         "orders": int(result.fold.journal.counts[3]),
         "book_hash": provenance.hash_of([a.tolist() for a in final]),
@@ -198,5 +216,7 @@ def summary(result: Backtest) -> str:
         f" peak {usd(int(acct[PEAK])):,.2f})",
         f"orders {int(result.fold.journal.counts[3])}, fills {int(result.fold.journal.counts[1])}",
     ]
+    if inputs.gaps:
+        lines.append(f"{len(inputs.gaps)} sessions without bars, the first {inputs.gaps[0]}: taken as without a trade")
     lines += [f"{name:<22} {value:>12.4f}" for name, value in _metrics(result).items()]
     return "\n".join(lines)
