@@ -351,10 +351,13 @@ def test_an_order_found_with_other_parameters_halts_the_book(book: RealBook):
 
 def test_a_second_cancel_by_hand_says_what_follows(book: RealBook):
     order_id = any_order(book)
-    assert interventions.cancel(book.context(DAY), order_id, "ann")["was"] == "ACKED"
+    book.desk.broker.cancel(book.venue.state.by_client_id[order_id])  # by another process: not known here yet
     with pytest.raises(Rejected) as caught:
         interventions.cancel(book.context(DAY), order_id, "ann")
     assert caught.value.next_step.startswith("it has ended there, or ends already")
+    observation.observe(book.context(DAY))
+    with pytest.raises(BookError, match="is CANCELED: it has ended"):
+        interventions.cancel(book.context(DAY), order_id, "ann")
 
 
 def test_a_cancel_and_a_fill_that_cross_are_both_kept(book: RealBook):
