@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from tradecore.bars import Panel
 from tradecore.model import Market
@@ -45,6 +47,14 @@ def data_hash(panel: Panel, upcoming: Market | None = None) -> str:
     digest.update(np.rint(np.nan_to_num(panel.adj_factor) * 1e12).astype("<i8").tobytes())
     for array in (upcoming.split_num, upcoming.split_den, upcoming.dividend) if upcoming else ():
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def hash_of_arrays(arrays: Sequence[npt.NDArray[np.generic]]) -> str:
+    """Return the sha256 of integer or boolean arrays, with their shapes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array, dtype="<i8").tobytes())
     return digest.hexdigest()
 
 

@@ -27,6 +27,7 @@ STAGES = (
     "close",
 )  # fmt: skip
 SESSION_DAGS = ("trading_day", "replay_day")
+RESEARCH_DAGS = ("research_backtest",)
 
 # One interpreter that has imported airflow.sdk and nothing else; each read is a fork of it, so as fresh as its own.
 READ = """
@@ -99,7 +100,7 @@ def test_a_task_body_in_a_dag_file_is_an_import_and_one_call(path):
 
 def test_the_bag_has_these_dags_and_no_errors(bag):
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["load_history", "replay_day", "trading_day"]
+    assert sorted(bag.dags) == ["load_history", "replay_day", "research_backtest", "trading_day"]
 
 
 @pytest.mark.parametrize("dag_id", SESSION_DAGS)
@@ -154,7 +155,7 @@ def test_turn_and_submit_hold_no_worker_and_the_gate_skips_only_its_own(bag, dag
     assert dag.get_task("signal.run").is_mapped
 
 
-@pytest.mark.parametrize("dag_id", ["load_history", *SESSION_DAGS])
+@pytest.mark.parametrize("dag_id", ["load_history", *RESEARCH_DAGS, *SESSION_DAGS])
 def test_alerts_and_retries_at_task_and_dag_level(bag, dag_id):
     def names(callbacks) -> list[str]:
         return [callback.__name__ for callback in (callbacks if isinstance(callbacks, list) else [callbacks])]
@@ -185,6 +186,10 @@ def test_form_fields(bag):
     own, named = (bag.dags[dag_id].params for dag_id in SESSION_DAGS)
     assert (own["session"], own["book"], own.get_param("book").schema["enum"]) == (None, "sim", ["sim"])
     assert (named["session"], named["book"], named["first_session"]) == (None, "replay:default", None)
+    backtest = bag.dags["research_backtest"].params
+    assert [backtest[name] for name in ("first_session", "strategies", "params_json", "cash_usd", "cost_bps")] == [
+        None, [], "{}", None, None,
+    ]  # fmt: skip
     assert list(bag.dags["load_history"].params) == ["first_session", "last_session", "symbols", "batch_size"]
 
 
@@ -196,6 +201,8 @@ def test_form_fields(bag):
         ("replay_day", {"book": "sim"}, "book"),
         ("replay_day", {"first_session": "tomorrow"}, "first_session"),
         ("load_history", {"batch_size": 0}, "batch_size"),
+        ("research_backtest", {"cash_usd": 0}, "cash_usd"),
+        ("research_backtest", {"cost_bps": -1}, "cost_bps"),
     ],
 )
 def test_a_form_with_an_impossible_value_is_refused(bag, dag_id, form, message):

@@ -1,4 +1,4 @@
-"""What there is to see: book, state, health, a session, a backtest. Nothing is changed."""
+"""What there is to see: book, state, health, a session. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -93,27 +93,6 @@ def summary(day: Day, book: Book = "", as_json: Json = False) -> None:
     with connection(found) as conn:
         record = views.session(found, conn, book or found.trading.book.name, parse_day(day))
     show(record, as_json, views.session_text(record))
-
-
-@app.command()
-def backtest(
-    first: Day,
-    last: Day,
-    allow_gaps: Annotated[
-        bool, typer.Option("--allow-gaps", help="Take sessions without any bar as days without a trade.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Fold the same step over history: what production would have done. Nothing is stored.
-
-    Example: python -m tradecore backtest 2004-09-01 2005-09-01
-    """
-    from tradecore.research import backtest as research
-
-    found = load_settings()
-    with connection(found) as conn:
-        result = research.run(found, conn, first=parse_day(first), last=parse_day(last), allow_gaps=allow_gaps)
-    show(research.as_records(result), as_json, research.summary(result))
 
 
 @app.command()

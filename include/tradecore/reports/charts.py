@@ -1,47 +1,23 @@
-"""Charts as inline SVG, drawn by matplotlib and coloured by the page, so that one drawing serves light and dark.
-
-matplotlib knows no CSS variables: a chart is drawn in stand-in colours, which are replaced in the text by
-`var(--...)`. Text stays text. Nothing depends on clock, language or earlier charts: same data, same bytes.
-"""
+"""The charts of a session report: equity with its drawdown, and candles with the book's entries (svg.py draws)."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
-from datetime import date
 from decimal import Decimal
-from html import escape
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tradecore.report_model import EquityPoint, NameChart
-from tradecore.reports.formats import MONTHS, percent, usd
+from tradecore.reports.formats import percent, usd
+from tradecore.reports.svg import BUY, CARD, GAIN, LINE, LOSS, MUTED, SELL, date_axis, panels, write_svg
 
 Floats = npt.NDArray[np.float64]
 
-# Stand-in colour -> CSS variable of the page.
-_COLOURS = {
-    "ink": ("#010203", "var(--ink-2)"),
-    "grid": ("#010204", "var(--line)"),
-    "line": ("#010205", "var(--accent)"),
-    "loss": ("#010206", "var(--loss)"),
-    "gain": ("#010207", "var(--gain)"),
-    "muted": ("#010208", "var(--muted)"),
-    "card": ("#010209", "var(--card)"),
-    "buy": ("#01020a", "var(--accent)"),
-    "sell": ("#01020b", "var(--sell)"),
-}
-INK, GRID, LINE, LOSS, GAIN, MUTED, CARD, BUY, SELL = (stand_in for stand_in, _ in _COLOURS.values())
-POINTS = 72.0
 MAX_CURVE_POINTS = 600
 
 
@@ -54,7 +30,7 @@ def equity_chart(points: Sequence[EquityPoint], returns_drawdown: Floats, *, wid
     equity = np.array([float(point.equity_usd) for point in points])
     keep = _thin(equity, returns_drawdown)
     x = np.arange(len(points), dtype=np.float64)[keep]
-    figure, (top, bottom) = _figure(width, height, (3.0, 1.0))
+    figure, (top, bottom) = panels(width, height, (3.0, 1.0))
     first = equity[0]
     top.axhline(first, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
     top.fill_between(x, equity[keep], first, color=LINE, alpha=0.10, linewidth=0)
@@ -70,14 +46,14 @@ def equity_chart(points: Sequence[EquityPoint], returns_drawdown: Floats, *, wid
     bottom.set_ylim(-max(float(returns_drawdown.max()) * 1.15, 0.005), 0.0)
     bottom.yaxis.set_major_locator(MaxNLocator(2, min_n_ticks=2))
     bottom.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value, 1)))
-    _date_axis(bottom, [point.session_date for point in points], wanted=max(3, width // 110))
+    date_axis(bottom, [point.session_date for point in points], wanted=max(3, width // 110))
     margin = max(0.5, 0.01 * len(points))
     top.set_xlim(-margin, len(points) - 1 + margin)
     label = (
         f"Equity from {points[0].session_date} to {points[-1].session_date}: {usd(points[0].equity_usd, 0)} to "
         f"{usd(points[-1].equity_usd, 0)}; deepest drawdown {percent(float(returns_drawdown.max()))}"
     )
-    return _svg(figure, f"equity{width}", label)
+    return write_svg(figure, f"equity{width}", label)
 
 
 def candle_chart(chart: NameChart, *, width: int, height: int) -> str:
@@ -94,7 +70,7 @@ def candle_chart(chart: NameChart, *, width: int, height: int) -> str:
         for name in ("open_usd", "high_usd", "low_usd", "close_usd")
     )
     volume = np.array([bar.volume for bar in chart.candles]) / scale
-    figure, (top, bottom) = _figure(width, height, (4.0, 1.0))
+    figure, (top, bottom) = panels(width, height, (4.0, 1.0))
     x = np.arange(len(closes), dtype=np.float64)
     rising = closes >= opens
     span = float(highs.max() - lows.min()) or 0.01 * float(highs.max())
@@ -113,32 +89,13 @@ def candle_chart(chart: NameChart, *, width: int, height: int) -> str:
     bottom.set_ylim(0.0, max(float(volume.max()) * 1.05, 1.0))
     bottom.yaxis.set_major_locator(MaxNLocator(1))
     bottom.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_count(value)))
-    _date_axis(bottom, [bar.session_date for bar in chart.candles], wanted=4)
+    date_axis(bottom, [bar.session_date for bar in chart.candles], wanted=4)
     top.set_xlim(-1.0, max(len(closes), 20))
     label = (
         f"{chart.symbol}: {len(closes)} bars to {chart.candles[-1].session_date}, last close "
         f"{usd(chart.candles[-1].close_usd)}, {len(chart.entries)} fills marked"
     )
-    return _svg(figure, f"candles-{chart.symbol}", label)
-
-
-def _figure(width: int, height: int, ratios: tuple[float, float]) -> tuple[Figure, Any]:
-    """Make a figure of two panels with a shared x axis, whose SVG units are CSS pixels."""
-    figure = Figure(figsize=(width / POINTS, height / POINTS), dpi=POINTS)
-    FigureCanvasSVG(figure)
-    axes = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": ratios, "hspace": 0.08})
-    figure.subplots_adjust(left=0.012, right=1 - 66 / width, top=1 - 8 / height, bottom=24 / height)
-    figure.patch.set_visible(False)
-    for axis in axes:
-        axis.patch.set_visible(False)
-        axis.yaxis.tick_right()
-        axis.tick_params(length=0, labelsize=11, labelcolor=INK, pad=5)
-        axis.grid(axis="y", color=GRID, linewidth=0.8)
-        axis.set_axisbelow(True)
-        for side in axis.spines.values():
-            side.set_visible(False)
-    axes[1].spines["bottom"].set(visible=True, color=GRID, linewidth=0.8)
-    return figure, axes
+    return write_svg(figure, f"candles-{chart.symbol}", label)
 
 
 def _entries(axis: Any, chart: NameChart, scale: Floats, lows: Floats, highs: Floats, gap: float) -> None:
@@ -188,37 +145,6 @@ def _boxes(axis: Any, x: Floats, low: Floats, high: Floats, *, edge: str, face: 
     )
 
 
-def _date_axis(axis: Any, labels: Sequence[date], wanted: int) -> None:
-    """Label the first session of months, quarters or years, whichever gives about `wanted` labels."""
-    for months in (1, 2, 3, 6, 12, 24, 60):
-        places = [
-            index
-            for index in range(1, len(labels))
-            if _period(labels[index], months) != _period(labels[index - 1], months)
-        ]
-        if len(places) <= wanted:
-            break
-    if not places:
-        places = [0] if len(labels) == 1 else [0, len(labels) - 1]
-        texts = [f"{labels[i].day} {MONTHS[labels[i].month - 1]} {labels[i].year}" for i in places]
-    elif months >= 12:
-        texts = [str(labels[i].year) for i in places]
-    else:
-        years = [labels[i].year for i in places]
-        texts = [
-            MONTHS[labels[i].month - 1] + (f" {year}" if k == 0 or year != years[k - 1] else "")
-            for k, (i, year) in enumerate(zip(places, years, strict=True))
-        ]
-    axis.set_xticks(places, texts)
-    edge = {0: "left", len(labels) - 1: "right"}
-    for place, tick in zip(places, axis.get_xticklabels(), strict=True):
-        tick.set_horizontalalignment(edge.get(place, "center"))
-
-
-def _period(label: date, months: int) -> int:
-    return (label.year * 12 + label.month - 1) // months
-
-
 def _thin(equity: Floats, drawdown: Floats) -> npt.NDArray[np.int64]:
     """Return the places to draw: all, or of each bucket its first, highest, lowest and deepest."""
     n = len(equity)
@@ -245,35 +171,3 @@ def _short_count(value: float) -> str:
         if value >= limit:
             return f"{value / limit:,.0f}{suffix}"
     return f"{value:.0f}"
-
-
-def _svg(figure: Figure, salt: str, label: str) -> str:
-    """Write the figure as an inline SVG that takes its colours and font from the page."""
-    out = io.StringIO()
-    style = {"svg.fonttype": "none", "svg.hashsalt": salt, "path.simplify": False}
-    with matplotlib.rc_context(style):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    # Names of groups repeat from chart to chart; only hashed ids are referred to.
-    text = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib\.axis|xtick|ytick|FillBetween\w*)_\d+"', "", text)
-    text = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", text)
-    text = re.sub(r" font-family: [^;\"]*;", "", text)
-    text = re.sub(r"<style.*?</style>", "", text, count=1, flags=re.DOTALL)  # it would style the whole page
-    text = re.sub(r"\s*<g/>|<defs>\s*</defs>", "", text)
-    text = re.sub(r"<g>\s*</g>", "", text)
-    text = re.sub(r">\s+<", "><", text).replace(' transform="rotate(-0 ', ' data-r="(')
-    text = re.sub(r' data-r="[^"]*"', "", text)
-    for stand_in, variable in _COLOURS.values():
-        text = text.replace(stand_in, variable)
-    opening = re.match(r"<svg[^>]*>", text)
-    view = re.search(r'viewBox="[^"]*"', text)
-    assert opening is not None  # savefig wrote an svg element with a viewBox
-    assert view is not None
-    name = escape(label, quote=True)
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {view[0]} role="img" '
-        f'aria-label="{name}">'
-    )
-    return head + text[opening.end() :].strip()

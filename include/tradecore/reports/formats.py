@@ -23,6 +23,16 @@ def signed_usd(value: Decimal | None, places: int = 2) -> str:
     return NOTHING if value is None else _plus(_rounded(value, places)) + usd(value, places)
 
 
+def usd_float(value: float, places: int = 0) -> str:
+    """Format dollars that are a float, as research has them; NaN is nothing."""
+    return NOTHING if math.isnan(value) else usd(Decimal(str(value)), places)
+
+
+def signed_usd_float(value: float, places: int = 0) -> str:
+    """Format a change in dollars that is a float, with + for a gain."""
+    return NOTHING if math.isnan(value) else signed_usd(Decimal(str(value)), places)
+
+
 def shares(value: Decimal | None) -> str:
     """Format a quantity without trailing zeros: 1,200 or 0.5."""
     if value is None:
@@ -76,6 +86,11 @@ def day(label: date | None) -> str:
     return (
         NOTHING if label is None else f"{_WEEKDAYS[label.weekday()]} {label.day} {MONTHS[label.month - 1]} {label.year}"
     )
+
+
+def short_day(label: date | None) -> str:
+    """Format a session label without its weekday: 1 Sep 2004."""
+    return NOTHING if label is None else f"{label.day} {MONTHS[label.month - 1]} {label.year}"
 
 
 def minute(at: datetime | None) -> str:

@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tradecore.report_model import ZERO, FillLine, PositionLine, SessionReport
 from tradecore.reports import formats, metrics
@@ -21,8 +18,9 @@ from tradecore.reports.attention import attention
 from tradecore.reports.changes import contributions, price_gain_usd
 from tradecore.reports.charts import candle_chart, equity_chart
 from tradecore.reports.happened import event_text, limit_text
+from tradecore.reports.pages import TEMPLATES, environment
+from tradecore.reports.palette import palette_css
 
-TEMPLATES = Path(__file__).parent / "templates"
 LIMIT_AT = Decimal("0.8")  # where on a meter its limit stands
 METRICS_FROM_RETURNS = 60
 ROWS_OF_NAMES = 40
@@ -59,11 +57,11 @@ def render(report: SessionReport) -> str:
     names = _names(report)
     shown = names if len(names) <= ROWS_OF_NAMES else [name for name in names if _says_something(name)]
     return (
-        _environment()
+        environment()
         .get_template("session_report.html.j2")
         .render(
             r=report,
-            css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+            css=palette_css() + (TEMPLATES / "report.css").read_text(encoding="utf-8"),
             items=attention(report),
             contributions=_bars(report),
             events=[(line.symbol, event_text(line)) for line in report.events if event_text(line)],
@@ -82,34 +80,6 @@ def render(report: SessionReport) -> str:
         )
         + "\n"
     )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in (
-        "usd",
-        "signed_usd",
-        "shares",
-        "signed_shares",
-        "percent",
-        "signed_percent",
-        "bps",
-        "ratio",
-        "score",
-        "day",
-        "minute",
-        "words",
-        "sign_class",
-    ):
-        environment.filters[name] = getattr(formats, name)
-    return environment
 
 
 def _equity_gain(report: SessionReport) -> Decimal | None:

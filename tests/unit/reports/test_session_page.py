@@ -9,13 +9,13 @@ import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from report_example import ACCOUNT, BAR_END, D, account, candles, order, report
 
+from page_parts import Page
 from tradecore.report_model import (
     Candle,
     DifferenceLine,
@@ -61,53 +61,11 @@ CLOSED = {
 }
 
 
-class Page(HTMLParser):
-    """Collects what a browser would fetch, the ids, and whether tags are closed in order."""
-
-    VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.text: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value or "")
-            if name in ("src", "href", "xlink:href", "data", "poster", "srcset"):
-                self.references.append(value or "")
-        if tag not in self.VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self._open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
 @pytest.mark.parametrize("changes", [{}, FIRST_BAR, CLOSED], ids=["plain", "first bar", "gate closed"])
 def test_page_is_whole_and_fetches_nothing(changes: dict[str, object]) -> None:
     html = render(report(**changes))
     page = Page(html)
-    assert all(reference.startswith("#") for reference in page.references)
-    assert not re.search(r"url\((?!#)", html)
-    assert "@import" not in html
-    assert "<script" not in html
-    inside = {reference[1:] for reference in page.references} | set(re.findall(r"url\(#([^)]+)\)", html))
-    assert inside <= set(page.ids)
-    assert len(page.ids) == len(set(page.ids))
+    page.assert_fetches_nothing()
     for heading in (
         "Equity and drawdown",
         "What changed",

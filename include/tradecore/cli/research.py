@@ -1,0 +1,112 @@
+"""Research from a shell: what is kept of backtests, and what a universe is like."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tradecore.cli.shell import Day, Json, app, connection, load_settings, now, parse_day, show
+from tradecore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tradecore.research.overrides import Overrides
+
+backtests = typer.Typer(no_args_is_help=True, help="Backtests that were kept.")
+app.add_typer(backtests, name="backtests")
+
+
+@app.command()
+def backtest(
+    first: Day,
+    last: Day,
+    report: Annotated[str, typer.Option(help="Write the tear sheet, a self-contained HTML page, to this file.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the result and its page: `backtests list`.")] = False,
+    benchmark: Annotated[str, typer.Option(help="'universe' (equal weights), one of its symbols, or ''.")] = "universe",
+    cash: Annotated[str, typer.Option(help="USD that the book opens with; default: the configured cash.")] = "",
+    strategies: Annotated[str, typer.Option(help="Only these, by comma; default: those that are on.")] = "",
+    params: Annotated[str, typer.Option(help="Parameters by strategy, as JSON.")] = "",
+    cost_bps: Annotated[float | None, typer.Option(help="Slippage and commission together, in bps.")] = None,
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Take sessions without any bar as days without a trade.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fold the same step over history: what production would have done. Nothing is stored without --keep.
+
+    Example: python -m tradecore backtest 2004-09-01 2005-09-01 --report tearsheet.html
+    """
+    from tradecore.research import backtest as research
+    from tradecore.research import kept, sheet
+    from tradecore.research.overrides import apply
+
+    found, days = load_settings(), (parse_day(first), parse_day(last))
+    wanted = _overrides(cash, strategies, params, cost_bps)
+    with connection(found) as conn:
+        if keep:
+            row = kept.run(
+                found,
+                conn,
+                first=days[0],
+                last=days[1],
+                overrides=wanted,
+                benchmark=benchmark,
+                now=now(),
+                allow_gaps=allow_gaps,
+            )
+            show(asdict(row), as_json, kept.summary(row))
+            return
+        chosen = apply(found, wanted)
+        result = research.run(chosen, conn, first=days[0], last=days[1], allow_gaps=allow_gaps)
+    text = research.summary(result)
+    if report:
+        kept.write_page(sheet.tear_sheet(result, chosen, benchmark=benchmark), Path(report))
+        text += f"\nreport {report}"
+    show(research.as_records(result) | ({"report": report} if report else {}), as_json, text)
+
+
+@backtests.command("list")
+def list_backtests(
+    most: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 20, as_json: Json = False
+) -> None:
+    """List the backtests that were kept. Example: python -m tradecore backtests list"""
+    from tradecore.research import kept
+    from tradecore.storage import backtests as stored
+
+    with connection(load_settings()) as conn:
+        rows = stored.newest(conn, most)
+    show(rows, as_json, kept.listing(rows))
+
+
+@backtests.command("show")
+def show_backtest(
+    start: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how it begins.")], as_json: Json = False
+) -> None:
+    """Show a backtest that was kept: figures, hashes, page; with --json its equity too.
+
+    Example: python -m tradecore backtests show 3f2a91bc
+    """
+    from tradecore.research import kept
+    from tradecore.storage import backtests as stored
+
+    with connection(load_settings()) as conn:
+        row = stored.find(conn, start)
+    show(asdict(row), as_json, kept.summary(row))
+
+
+def _overrides(cash: str, strategies: str, params: str, cost_bps: float | None) -> Overrides:
+    from tradecore.research.overrides import Overrides, parse_params
+
+    try:
+        amount = Decimal(cash) if cash else None
+    except InvalidOperation as error:
+        raise ConfigError(f"{cash!r} is no amount of money.", next_step="write it as 100000.00", value=cash) from error
+    return Overrides(
+        cash_usd=amount,
+        strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()),
+        params=parse_params(params),
+        cost_bps=cost_bps,
+    )

@@ -1,0 +1,43 @@
+"""From a research task to one call: the form's fields as the call's arguments. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from tradecore_ui.task_env import history_range, task_shell
+
+
+def backtest() -> dict[str, Any]:
+    """Run the backtest that the form asks for and keep it; return its id, its page and three figures."""
+    from tradecore.research import kept
+    from tradecore.research.overrides import Overrides, parse_params
+
+    with task_shell() as (context, settings, conn, now):
+        form = context["params"]
+        first, last = _range(context, settings, conn)
+        row = kept.run(
+            settings,
+            conn,
+            first=first,
+            last=last,
+            overrides=Overrides(
+                cash_usd=None if form["cash_usd"] is None else Decimal(str(form["cash_usd"])),
+                strategies=tuple(form["strategies"]),
+                params=parse_params(form["params_json"]),
+                cost_bps=form["cost_bps"],
+            ),
+            benchmark=form["benchmark"],
+            now=now,
+        )
+        chosen = {name: row.metrics[name] for name in ("total_return", "sharpe", "max_drawdown")}
+        return {"backtest_id": row.backtest_id, "report": row.report_path, **chosen}
+
+
+def _range(context: Mapping[str, Any], settings: Any, conn: Any) -> tuple[date, date]:
+    """Return the form's range: by default the last five years that the feed has."""
+    from tradecore import pipeline
+
+    return history_range(context, lambda at: pipeline.last_available_session(settings, conn, at))
