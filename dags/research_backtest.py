@@ -1,7 +1,10 @@
 """Run a backtest and keep it: figures and equity in the database, a tear sheet below .local/reports/backtests.
 
-The fields are what to ask for instead of what is configured; empty ones leave trading.yaml as it is. The same fields on
-the same bars and code are the same backtest: nothing is kept twice. `python -m tradecore backtests list` has them all.
+    quiet > run
+
+`quiet` waits, without a worker, while the trading day needs the machine. The fields are what to ask for instead of what
+is configured; empty ones leave trading.yaml as it is. The same fields on the same bars and code are the same backtest:
+nothing is kept twice. `python -m tradecore backtests list` has them all.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ with (
             "retries": 2,
             "retry_delay": timedelta(seconds=30),
             "execution_timeout": timedelta(hours=2),
+            "priority_weight": 0,
+            "weight_rule": "absolute",  # the trading day's tasks come first
             "on_failure_callback": callbacks.task_failed,
             "on_retry_callback": callbacks.task_retried,
         },
@@ -32,4 +37,5 @@ with (
     ),
     TaskGroup("backtest"),
 ):
-    task(task_id="run")(research_tasks.backtest)()
+    quiet = research_tasks.QuietSensor(task_id="quiet", work_s=300, mode="reschedule", timeout=4 * 86_400)
+    quiet >> task(task_id="run")(research_tasks.backtest)()

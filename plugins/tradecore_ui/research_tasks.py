@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tradecore_ui.task_env import history_range, task_shell
+from airflow.sdk import BaseSensorOperator
+
+from tradecore_ui.task_env import history_range, is_dag_test, task_shell
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+LOOK_AGAIN_S = 600.0
+
+log = logging.getLogger(__name__)
+
+
+class QuietSensor(BaseSensorOperator):
+    """Wait while the trading day needs the machine, or will within `work_s`; between two looks it holds no worker."""
+
+    def __init__(self, *, work_s: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.work_s = work_s
+
+    def poke(self, context: Context) -> bool:
+        """Ask once."""
+        from tradecore.research import quiet_hours
+
+        if is_dag_test(context):
+            return True
+        with task_shell() as (_, settings, _conn, _now):
+            seconds = quiet_hours.wait_s(settings, datetime.now(UTC), self.work_s)
+        if seconds:
+            log.info("The trading day goes first: on again in %.0f minutes", seconds / 60)
+            self.poke_interval = min(seconds, LOOK_AGAIN_S)
+        return not seconds
 
 
 def backtest() -> dict[str, Any]:

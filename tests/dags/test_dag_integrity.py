@@ -182,6 +182,15 @@ def test_a_person_is_asked_without_a_triggerer_and_once_a_sheet(bag, dag_id):
     assert list(asked.params) == ["reason"]
 
 
+@pytest.mark.parametrize("dag_id", RESEARCH_DAGS)
+def test_research_waits_for_the_trading_day_without_a_worker_and_comes_after_it(bag, dag_id):
+    dag = bag.dags[dag_id]
+    (quiet,) = [task for task in dag.tasks if task.task_id.endswith(".quiet")]
+    assert quiet.mode == "reschedule"
+    assert set(dag.task_ids) == {quiet.task_id, *quiet.downstream_task_ids}
+    assert {task.priority_weight for task in dag.tasks} == {0}
+
+
 def test_form_fields(bag):
     own, named = (bag.dags[dag_id].params for dag_id in SESSION_DAGS)
     assert (own["session"], own["book"], own.get_param("book").schema["enum"]) == (None, "sim", ["sim"])
