@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions causality validity-peers mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions causality validity-peers mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -101,6 +101,9 @@ bench: venv-dev ## stage times for 5, 100 and 500 symbols, rows a second in and 
 
 bench-ratios: venv-dev ## the kernels against plain C, interleaved, as ratios of CPU time (BENCH_ARGS="--only sweep --json")
 	@$(RUN) --no-database python bench/ratios.py $(BENCH_ARGS)
+
+bench-peers: venv-dev ## the same rules in vectorbt, backtrader, zipline and others, each in its own environment, beside C and ours
+	@$(RUN) --no-database python bench/peers.py $(BENCH_ARGS)
 
 prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was seen
 	@$(RUN) python deploy/prove.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -239,6 +240,7 @@ def test_memory_grows_by_the_pairs_and_their_figures_alone(monkeypatch: pytest.M
     monkeypatch.setattr(screening, "CHUNK_PAIRS", 5_000)
     prices, (fast, slow) = random_walk(500, 3), every_pair(100)
     peaks = []
+    screen_ma_crossover(*prices, fast, slow, cost_bps=10.0, bars_per_year=252.0)  # compiled before the counting
     for times in (2, 20):
         pairs = np.tile(fast, times), np.tile(slow, times)
         tracemalloc.start()
@@ -260,6 +262,25 @@ def test_given_arrays_stay_as_they_are():
         screen_ma_crossover(open_, close, [5] * pairs, [20] * pairs, cost_bps=10.0, bars_per_year=252.0)
     np.testing.assert_array_equal(open_, kept[0])
     np.testing.assert_array_equal(close, kept[1])
+
+
+def test_other_threads_run_while_it_screens():
+    prices, (fast, slow) = random_walk(2_000, 3), every_pair(200)
+    pairs = np.tile(fast, 4), np.tile(slow, 4)
+
+    def screen() -> ScreenResult:
+        return screen_ma_crossover(*prices, *pairs, cost_bps=10.0, bars_per_year=252.0)
+
+    alone = screen()
+    turns = 0
+    with ThreadPoolExecutor(2) as pool:
+        at_once = [pool.submit(screen) for _ in range(2)]
+        while not all(done.done() for done in at_once):
+            turns += 1
+    assert turns > 1_000, "this loop stands still while a kernel holds the interpreter"
+    for done in at_once:
+        for a, b in zip(alone, done.result(), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("pairs", [1, MANY])
