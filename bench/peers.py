@@ -332,7 +332,8 @@ def main() -> int:
     for row, seen in results:
         ours = next(s for s in seen if s.name == OURS[row.name])
         peers = [s for s in seen if s.name in {p.name for p in PEERS}]
-        print(f"proof: {row.name}, times ours: " + ", ".join(f"{s.name} {over(s, ours):,.3g}" for s in peers))
+        if not arguments.json:
+            print(f"proof: {row.name}, times ours: " + ", ".join(f"{s.name} {over(s, ours):,.3g}" for s in peers))
         vectorbt = [over(s, ours) for s in peers if s.name.startswith("vectorbt")]
         missed |= row.name == "sweep" and not min(vectorbt, default=0.0) >= LEAST_OVER_VECTORBT
     return int(missed)

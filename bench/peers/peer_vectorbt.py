@@ -71,7 +71,7 @@ def portfolio(data: dict[str, np.ndarray]) -> Callable[[], np.ndarray]:
 def indicator(data: dict[str, np.ndarray]) -> Callable[[], np.ndarray]:
     """Return the average of a million points."""
     close = data["close"]
-    return lambda: vbt.MA.run(close, window=30).ma.values[:, 0]
+    return lambda: vbt.MA.run(close, window=30).ma.to_numpy()
 
 
 def in_pandas(data: dict[str, np.ndarray]) -> Callable[[], np.ndarray]:
