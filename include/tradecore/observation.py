@@ -120,13 +120,14 @@ def _add_activity(ctx: Context, activity: Activity, booked: datetime | None) -> 
 def _observe_orders(ctx: Context) -> tuple[int, list[str]]:
     """Keep the venue's orders; return how many were news, and the client ids of those that it does not know any more.
 
-    The list holds what is recent or works. One that worked when it was last seen and is not in it has ended: it is
-    asked for by its id.
+    The list holds what is recent or works. One that worked when it was last seen and is not in it has ended, and one
+    with a new execution may have ended differently than it was told: they are asked for by their ids.
     """
     broker = desk_of(ctx).broker
     found = list(broker.orders_since(ctx.previous_bar_end - LOOK_BACK))
     listed = {order.broker_order_id for order in found}
-    ended = ctx.conn.execute(SQL["working_at_venue"], (ctx.book, ctx.record.account)).fetchall()
+    values = {"book": ctx.book, "account": ctx.record.account}
+    ended = ctx.conn.execute(SQL["working_at_venue"], values).fetchall()
     ctx.conn.rollback()
     missing = []
     for broker_order_id, client_order_id in ended:

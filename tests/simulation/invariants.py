@@ -108,13 +108,13 @@ def at_submitting(trial: Trial, task: Task) -> list[str]:
     for order_id in task.submitting:
         found = rows(
             trial,
-            "SELECT bar_end_at, next_bar_end_at, version FROM intents WHERE client_order_id = %s",
+            "SELECT bar_end_at, next_bar_end_at, version, leg FROM intents WHERE client_order_id = %s",
             order_id,
         )
         if not found:
             problems.append(f"SUBMITTING without an intent: {order_id}")
             continue
-        decided, until, version = found[0]
+        decided, until, version, leg = found[0]
         checks = rows(
             trial,
             "SELECT DISTINCT ON (check_no) name, passed FROM check_results WHERE client_order_id = %s"
@@ -139,7 +139,7 @@ def at_submitting(trial: Trial, task: Task) -> list[str]:
         opens, closes = venue_hours(trial, decided)
         if not decided <= now < until + SKEW:
             problems.append(f"a past session was to be sent: {order_id}")
-        elif not opens - SKEW <= now < closes + SKEW:
+        elif leg == 0 and not opens - SKEW <= now < closes + SKEW:  # a stop of what is kept may come to rest any time
             problems.append(f"to be sent outside of the venue's hours: {order_id}")
     return problems
 

@@ -1,8 +1,9 @@
 """When research stands aside: the hours in which the trading day needs the machine. Pure, from the table of sessions.
 
-After each bar's end: until its run is due and one stage's time-out has passed. At a real broker also from the opening of
-the venue's window, for as long, and until the last slice of a `twap` is due. A piece of work does not begin if it would
-run into such an hour; what waits for a person or for the rest of a long window disturbs nobody, and is not part of it.
+After each bar's end: until its run is due and one stage's time-out has passed. At a real broker also from the opening
+of the venue's window, for as long, and until the last slice of a `twap` is due. A piece of work does not begin if it
+would run into such an hour; what waits for a person or for the rest of a long window disturbs nobody, and is
+not part of it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from tradecore.errors import NotASession
 from tradecore.execution.window import window_of
@@ -54,7 +56,7 @@ def _around(settings: Settings, now: datetime) -> Iterator[Quiet]:
     patience = timedelta(seconds=trading.book.decision_timeout_s)
     twap = trading.execution.twap_minutes if trading.execution.algorithm == "twap" else 0
     ends = _bar_ends(calendar, trading.book.timeframe, now)
-    for end, following in zip(ends, ends[1:], strict=False):
+    for end, following in pairwise(ends):
         if trading.data.last_session and calendar.session_of(end) > trading.data.last_session:
             continue
         due = end + timedelta(minutes=trading.book.run_delay_minutes)

@@ -50,9 +50,12 @@ SELECT client_order_id FROM orders WHERE book = %s AND bar_end_at < %s AND statu
 ORDER BY bar_end_at, line_no
 
 -- name: working_at_venue
--- Orders that worked when they were last seen.
-SELECT broker_order_id, client_order_id FROM broker_orders WHERE book = %s AND account = %s AND status IN
+-- Orders that worked when they were last seen, or that filled after their end: an execution of them is not booked yet.
+SELECT broker_order_id, client_order_id FROM broker_orders WHERE book = %(book)s AND account = %(account)s AND status IN
     ('pending', 'open', 'partial', 'pending_cancel', 'pending_replace')
+UNION
+SELECT o.broker_order_id, o.client_order_id FROM broker_fills f JOIN broker_orders o USING (account, broker_order_id)
+WHERE f.book = %(book)s AND f.account = %(account)s AND f.booked_bar_end_at IS NULL
 ORDER BY broker_order_id
 
 -- name: cursor
