@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions causality validity-peers mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions causality validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,12 @@ real-parts: venv-dev ## 200 sessions at Alpaca's stand-in, everything killed at 
 
 past-sessions: venv-dev ## five years of past sessions with live keys in place: nothing is sent
 	@$(RUN) python -m pytest -q -s -m "slow or not slow" tests/integration/test_past_sessions.py $(PYTEST_ARGS)
+
+sweep-memory: venv-dev ## a sweep of 1,000,000 pairs needs the memory of one of 10,000
+	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_sweep_memory.py $(PYTEST_ARGS)
+
+sweep-cores: venv-dev ## a sweep on all cores against one, wall-clock; on a quiet machine (BENCH_ARGS="--rounds 3")
+	@$(RUN) --no-database python bench/sweep_cores.py $(BENCH_ARGS)
 
 mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must turn a comparison red
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_mutants.py

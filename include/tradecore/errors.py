@@ -22,6 +22,7 @@ TradecoreError
 │   ├── Unavailable        later: nothing was sent, or nothing was changed
 │   └── Unknown            ask: the order may be at the venue; only a look-up by its id ends that
 ├── StrategyError          a strategy failed or returned what it may not
+├── SweepError             a sweep cannot go on, or is not the one that was begun
 ├── NotBuilt               an order type or feature that a later release brings
 └── DeliveryError          an alert could not be delivered
 """
@@ -155,6 +156,10 @@ class Unknown(BrokerError):
 
 class StrategyError(TradecoreError):
     """A strategy raised, or returned something other than one finite score or NaN per symbol."""
+
+
+class SweepError(TradecoreError):
+    """A sweep or walk-forward that cannot go on: unknown, unfinished, or begun with other data, settings or code."""
 
 
 class NotBuilt(TradecoreError):

@@ -27,7 +27,7 @@ STAGES = (
     "close",
 )  # fmt: skip
 SESSION_DAGS = ("trading_day", "replay_day")
-RESEARCH_DAGS = ("research_backtest",)
+RESEARCH_DAGS = ("research_backtest", "research_sweep")
 
 # One interpreter that has imported airflow.sdk and nothing else; each read is a fork of it, so as fresh as its own.
 READ = """
@@ -100,7 +100,7 @@ def test_a_task_body_in_a_dag_file_is_an_import_and_one_call(path):
 
 def test_the_bag_has_these_dags_and_no_errors(bag):
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["load_history", "replay_day", "research_backtest", "trading_day"]
+    assert sorted(bag.dags) == ["load_history", "replay_day", "research_backtest", "research_sweep", "trading_day"]
 
 
 @pytest.mark.parametrize("dag_id", SESSION_DAGS)
@@ -171,6 +171,20 @@ def test_alerts_and_retries_at_task_and_dag_level(bag, dag_id):
         assert dag.get_task("submit.run").retries == max(task.retries for task in dag.tasks)
 
 
+def test_the_shards_of_a_sweep_are_spread_hold_no_worker_and_come_after_the_trading_day(bag):
+    dag = bag.dags["research_sweep"]
+    run = dag.get_task("sweep.run")
+    assert run.is_mapped
+    assert (run.partial_kwargs["mode"], run.partial_kwargs["weight_rule"]) == ("reschedule", "absolute")
+    assert {t.task_id: set(t.upstream_task_ids) for t in dag.tasks} == {
+        "sweep.plan": set(),
+        "sweep.run": {"sweep.plan"},
+        "sweep.collect": {"sweep.run"},
+    }
+    assert {t.priority_weight for t in dag.tasks} == {0}
+    assert min(t.priority_weight for t in bag.dags["trading_day"].tasks) > 0
+
+
 @pytest.mark.parametrize("dag_id", SESSION_DAGS)
 def test_a_person_is_asked_without_a_triggerer_and_once_a_sheet(bag, dag_id):
     task = bag.dags[dag_id].get_task("approve.person")
@@ -212,6 +226,8 @@ def test_form_fields(bag):
         ("load_history", {"batch_size": 0}, "batch_size"),
         ("research_backtest", {"cash_usd": 0}, "cash_usd"),
         ("research_backtest", {"cost_bps": -1}, "cost_bps"),
+        ("research_sweep", {"parameters": []}, "parameters"),
+        ("research_sweep", {"walk_forward": "often"}, "walk_forward"),
     ],
 )
 def test_a_form_with_an_impossible_value_is_refused(bag, dag_id, form, message):

@@ -6,6 +6,7 @@ shared.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -213,6 +214,36 @@ def test_a_date_that_cannot_be_traded_fails_at_once_with_the_reason(case, sessio
     states = case.states()
     assert [task for task, state in states.items() if state == "failed"] == [f"{stage}.run"]
     assert case.rows("SELECT count(*) FROM book_states") == [(1,)]
+
+
+# -- a sweep in shards
+
+SWEEP = {
+    "strategy": "donchian_breakout",
+    "parameters": ["entry_period=5:20:5", "exit_period=3:9:2"],
+    "first_session": "2004-12-01",
+    "last_session": "2005-03-31",
+    "tasks": 3,
+    "top": 2,
+}
+
+
+def test_a_sweep_runs_in_shards_its_best_are_folded_and_a_walk_forward_joins_its_tests(case):
+    case.configure()
+    case.run("python", "-m", "tradecore", "load-history", "2004-09-01", "2005-03-31")
+    case.run("airflow", "dags", "test", "research_sweep", "2005-04-01", "--conf", json.dumps(SWEEP))
+    names = ("sweep.plan", "sweep.run 0", "sweep.run 1", "sweep.run 2", "sweep.collect")
+    assert case.states() == dict.fromkeys(names, "success")
+    assert case.rows("SELECT n_sets, n_chunks, engine FROM sweeps") == [(16, 1, "fold")]
+    assert case.rows("SELECT count(*) FROM sweep_results") == [(16,)]
+    assert case.rows("SELECT rank FROM sweep_best ORDER BY 1") == [(1,), (2,)]
+    files = sorted(p.suffix for p in (case.home / "local" / "research" / "sweeps").iterdir())
+    assert files == [".html", ".parquet"]
+    walk = {**SWEEP, "walk_forward": "anchored", "train_sessions": 30, "test_sessions": 15, "tasks": 1}
+    case.run("airflow", "dags", "test", "research_sweep", "2005-04-01", "--conf", json.dumps(walk))
+    assert set(case.states().values()) == {"success"}
+    assert case.rows("SELECT count(*), count(params) FROM walk_forward_windows") == [(3, 3)]
+    assert case.rows("SELECT count(*) FROM walk_forward_equity")[0][0] > 30
 
 
 # -- a person who is asked, and a day that is not over: `dags test` waits for nothing
