@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tradecore.research.sweep.evaluate import Spec
+    from tradecore.research.sweep.planning import Plan
     from tradecore.research.walk_forward import Walk
     from tradecore.settings import Settings
 
@@ -68,7 +69,7 @@ def plan_sweep() -> list[dict[str, Any]]:
     """Plan the run's sweep, or the sweeps of its walk-forward's trainings; return a shard for each task to come."""
     with task_env.task_shell() as (context, settings, conn, now):
         walk = _walk(context, settings, conn, now)
-        sweep_ids = [w.plan.sweep_id for w in walk.windows] if walk else [_begin(context, settings, conn, now)]
+        sweep_ids = [w.plan.sweep_id for w in walk.windows] if walk else [_begin(context, settings, conn, now).sweep_id]
         tasks = int(context["params"]["tasks"])
         shards = [{"sweep_id": s, "shard": k, "shards": tasks} for s in sweep_ids for k in range(tasks)]
         log.info("Sweeps %s in %d shards", ", ".join(sweep_ids), len(shards))
@@ -99,7 +100,7 @@ class ShardSensor(BaseSensorOperator):
         if seconds:
             log.info("The trading day goes first: on again in %.0f minutes", seconds / 60)
             self.poke_interval = min(seconds, LOOK_AGAIN_S)
-        return PokeReturnValue(is_done=not seconds, xcom_value=dict(self.shard))
+        return PokeReturnValue(is_done=not seconds)
 
 
 def collect() -> dict[str, Any]:
@@ -113,7 +114,7 @@ def collect() -> dict[str, Any]:
             done = walk_forward.finish(conn, walk)
             log.info("%s", walk_forward.summary(walk, done))
             return {"walk_id": walk.walk_id, "windows": len(done.windows)}
-        plan = planning.resume(settings, conn, _begin(context, settings, conn, now))
+        plan = _begin(context, settings, conn, now)
         results.require_whole(planning.find(conn, plan.sweep_id))
         lines = results.fold_best(conn, plan, int(context["params"]["top"]))
         log.info("%s", results.best_text(lines, plan.spec.engine, plan.spec.metric))
@@ -143,10 +144,10 @@ def _spec(context: Mapping[str, Any], settings: Settings) -> Spec:
     )
 
 
-def _begin(context: Mapping[str, Any], settings: Settings, conn: psycopg.Connection[Any], now: datetime) -> str:
+def _begin(context: Mapping[str, Any], settings: Settings, conn: psycopg.Connection[Any], now: datetime) -> Plan:
     from tradecore.research.sweep import planning
 
-    return planning.begin(settings, conn, _spec(context, settings), now).sweep_id
+    return planning.begin(settings, conn, _spec(context, settings), now)
 
 
 def _walk(context: Mapping[str, Any], settings: Settings, conn: psycopg.Connection[Any], now: datetime) -> Walk | None:

