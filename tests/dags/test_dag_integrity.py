@@ -196,9 +196,8 @@ def test_a_person_is_asked_without_a_triggerer_and_once_a_sheet(bag, dag_id):
     assert list(asked.params) == ["reason"]
 
 
-@pytest.mark.parametrize("dag_id", RESEARCH_DAGS)
-def test_research_waits_for_the_trading_day_without_a_worker_and_comes_after_it(bag, dag_id):
-    dag = bag.dags[dag_id]
+def test_a_backtest_waits_for_the_trading_day_without_a_worker_and_comes_after_it(bag):
+    dag = bag.dags["research_backtest"]
     (quiet,) = [task for task in dag.tasks if task.task_id.endswith(".quiet")]
     assert quiet.mode == "reschedule"
     assert set(dag.task_ids) == {quiet.task_id, *quiet.downstream_task_ids}
