@@ -67,6 +67,15 @@ def backtest() -> dict[str, Any]:
         return {"backtest_id": row.backtest_id, "report": row.report_path, **chosen}
 
 
+def analyse() -> dict[str, Any]:
+    """Write the page on the universe, or on the symbols that the form names; return where it is and its summary."""
+    from tradecore.research import analysis
+
+    with task_shell() as (context, settings, conn, _):
+        first, last = _range(context, settings, conn)
+        return analysis.run(settings, conn, symbols=tuple(context["params"]["symbols"]), first=first, last=last)
+
+
 def _range(context: Mapping[str, Any], settings: Any, conn: Any) -> tuple[date, date]:
     """Return the form's range: by default the last five years that the feed has."""
     from tradecore import pipeline

@@ -17,7 +17,7 @@ from native_stack import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
-DAGS = ("load_history", "replay_day", "research_backtest", "trading_day")
+DAGS = ("load_history", "replay_day", "research_analyse", "research_backtest", "research_sweep", "trading_day")
 BOOK = "replay:thanksgiving"
 SESSIONS = ("2004-11-22", "2004-11-23", "2004-11-24", "2004-11-26", "2004-11-29", "2004-11-30", "2004-12-01")
 FIRST, LAST, HOLIDAY = SESSIONS[0], SESSIONS[-1], "2004-11-25"

@@ -27,7 +27,7 @@ STAGES = (
     "close",
 )  # fmt: skip
 SESSION_DAGS = ("trading_day", "replay_day")
-RESEARCH_DAGS = ("research_backtest", "research_sweep")
+RESEARCH_DAGS = ("research_backtest", "research_analyse", "research_sweep")
 
 # One interpreter that has imported airflow.sdk and nothing else; each read is a fork of it, so as fresh as its own.
 READ = """
@@ -100,7 +100,14 @@ def test_a_task_body_in_a_dag_file_is_an_import_and_one_call(path):
 
 def test_the_bag_has_these_dags_and_no_errors(bag):
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["load_history", "replay_day", "research_backtest", "research_sweep", "trading_day"]
+    assert sorted(bag.dags) == [
+        "load_history",
+        "replay_day",
+        "research_analyse",
+        "research_backtest",
+        "research_sweep",
+        "trading_day",
+    ]
 
 
 @pytest.mark.parametrize("dag_id", SESSION_DAGS)
@@ -196,8 +203,9 @@ def test_a_person_is_asked_without_a_triggerer_and_once_a_sheet(bag, dag_id):
     assert list(asked.params) == ["reason"]
 
 
-def test_a_backtest_waits_for_the_trading_day_without_a_worker_and_comes_after_it(bag):
-    dag = bag.dags["research_backtest"]
+@pytest.mark.parametrize("dag_id", ["research_backtest", "research_analyse"])
+def test_research_waits_for_the_trading_day_without_a_worker_and_comes_after_it(bag, dag_id):
+    dag = bag.dags[dag_id]
     (quiet,) = [task for task in dag.tasks if task.task_id.endswith(".quiet")]
     assert quiet.mode == "reschedule"
     assert set(dag.task_ids) == {quiet.task_id, *quiet.downstream_task_ids}
@@ -212,6 +220,7 @@ def test_form_fields(bag):
     assert [backtest[name] for name in ("first_session", "strategies", "params_json", "cash_usd", "cost_bps")] == [
         None, [], "{}", None, None,
     ]  # fmt: skip
+    assert list(bag.dags["research_analyse"].params) == ["first_session", "last_session", "symbols"]
     assert list(bag.dags["load_history"].params) == ["first_session", "last_session", "symbols", "batch_size"]
 
 
@@ -227,6 +236,7 @@ def test_form_fields(bag):
         ("research_backtest", {"cost_bps": -1}, "cost_bps"),
         ("research_sweep", {"parameters": []}, "parameters"),
         ("research_sweep", {"walk_forward": "often"}, "walk_forward"),
+        ("research_analyse", {"symbols": "AAPL"}, "symbols"),
     ],
 )
 def test_a_form_with_an_impossible_value_is_refused(bag, dag_id, form, message):

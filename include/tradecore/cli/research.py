@@ -110,3 +110,31 @@ def _overrides(cash: str, strategies: str, params: str, cost_bps: float | None) 
         params=parse_params(params),
         cost_bps=cost_bps,
     )
+
+
+@app.command()
+def analyse(
+    symbols: Annotated[str, typer.Option(help="By comma; default: the whole universe.")] = "",
+    first: Annotated[str, typer.Option(help="First session; default: five years before the last.")] = "",
+    last: Annotated[str, typer.Option(help="Last session; default: the feed's last.")] = "",
+    out: Annotated[str, typer.Option(help="File of the page; default: below .local/reports/analysis.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a page on a universe: distribution, autocorrelation, seasonality, correlation, volatility regimes.
+
+    Example: python -m tradecore analyse --first 2004-01-02 --last 2008-12-31 --out universe.html
+    """
+    from datetime import timedelta
+
+    from tradecore import pipeline
+    from tradecore.research import analysis
+
+    found = load_settings()
+    with connection(found) as conn:
+        until = parse_day(last) if last else pipeline.last_available_session(found, conn, now())
+        since = parse_day(first) if first else until - timedelta(days=5 * 365)
+        names = tuple(name.strip() for name in symbols.split(",") if name.strip())
+        if not as_json:
+            typer.echo(f"reading {len(names) or 'all'} names from {since} to {until}", err=True)
+        record = analysis.run(found, conn, symbols=names, first=since, last=until, out=Path(out) if out else None)
+    show(record, as_json, analysis.summary(record))

@@ -73,7 +73,10 @@ def bps(value: Decimal | None) -> str:
 
 def ratio(value: float, places: int = 2) -> str:
     """Format a plain ratio; NaN is nothing."""
-    return NOTHING if math.isnan(value) else f"{MINUS if value < 0 else ''}{abs(value):.{places}f}"
+    if math.isnan(value):
+        return NOTHING
+    text = f"{abs(value):.{places}f}"
+    return f"{MINUS if value < 0 and float(text) else ''}{text}"
 
 
 def score(value: float | None) -> str:
