@@ -14,6 +14,7 @@ import argparse
 import importlib.machinery
 import json
 import multiprocessing
+import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ MUTANTS = (
         (
             (
                 "found = self.desk.broker.submit(order.request(), ruling.permit)",
-                "import uuid; fresh = 'tc-' + uuid.uuid4().hex; found = self.desk.broker.submit("
-                "replace(order.request(), client_order_id=fresh), replace(ruling.permit, client_order_id=fresh))",
+                "import uuid; from dataclasses import replace; fresh = 'tc-' + uuid.uuid4().hex;"
+                " found = self.desk.broker.submit(replace(order.request(), client_order_id=fresh), replace(ruling.permit, client_order_id=fresh))",
             ),
         ),
     ),
@@ -94,7 +95,9 @@ MUTANTS = (
         (
             (
                 'self._answer(order, "UNKNOWN", error.message)\n            return scene\n',
-                "found = self.desk.broker.submit(replace(order.request(), client_order_id=order.client_order_id + 'r'),"
+                "from dataclasses import replace\n"
+                "            found = self.desk.broker.submit("
+                "replace(order.request(), client_order_id=order.client_order_id + 'r'),"
                 " replace(ruling.permit, client_order_id=order.client_order_id + 'r'))\n",
             ),
         ),
@@ -224,6 +227,9 @@ MUTANTS = (
 )
 
 
+BROKEN = re.compile(r"raised (NameError|TypeError|AttributeError|ImportError|UnboundLocalError|SyntaxError)")
+
+
 class _Loader(importlib.machinery.SourceFileLoader):
     """Loads one module with a bug in it."""
 
@@ -267,6 +273,8 @@ def hunt(job: tuple[int, int]) -> dict[str, Any]:
             result = campaign.run_plan(ground, of_seed(seed))
             row["runs"] = seed + 1
             if result.violations:
+                if BROKEN.search(result.violations[0]):
+                    raise ValueError(f"mutant {mutant.name!r} does not run: {result.violations[0]}")
                 return row | {"found_by": f"seed {seed}", "violation": result.violations[0][:160]}
     return row
 
