@@ -5,17 +5,19 @@ The fold is tradecore.backtest.step.fold, the one that production takes a bar of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import compiled
 import numpy as np
+from numba import njit
 from ratios import Row
 
-from tradecore import indicators as ta
 from tradecore.backtest import step
-from tradecore.model import VOLATILITY_ADJUSTED, Capital, Instruments, Market, StepParams, new_book
+from tradecore.config_models import Execution, Risk
+from tradecore.model import H_COLUMNS, VOLATILITY_ADJUSTED, Capital, Instruments, Market, StepParams, new_book
 
 SYMBOLS, SESSIONS, SEED = 500, 5_040, 20_261_125
 FAST, SLOW, VOLATILITY_BARS = 20, 50, 20
@@ -53,7 +55,7 @@ def market(data: Made, *, actions: bool) -> Market:
     rows, n = data.close.shape
     ints = np.int64
     split, dividend, pay_day = np.ones((rows, n), ints), np.zeros((rows, n), ints), np.zeros((rows, n), ints)
-    head = np.zeros((rows, 6), ints)
+    head = np.zeros((rows, H_COLUMNS), ints)
     head[:, 1] = FIRST_DAY + np.arange(rows)
     head[:, 0], head[:, 2], head[:, 3], head[:, 5] = head[:, 1] * DAY_NS, 1, 1, -1
     if actions:
@@ -81,7 +83,7 @@ def market(data: Made, *, actions: bool) -> Market:
 
 def params(**changed: Any) -> StepParams:
     """Return the rules of the row; what is not named here is off."""
-    plain = StepParams(
+    plain = step.step_params(Risk(), Execution())._replace(
         slippage_ppm=round(SLIPPAGE_BPS * 100),
         commission_ppm=round(COMMISSION_BPS * 100),
         commission_per_share_e6=0,
@@ -106,12 +108,42 @@ def params(**changed: Any) -> StepParams:
     return plain._replace(**changed)
 
 
+@njit(cache=True, error_model="numpy")
+def follow(close, fast, slow, bars, scores, volatility):
+    """Write the scores [T, 1, n] and volatilities [T, n] of closes [T, n] in USD, by running sums as C does."""
+    rows, n = close.shape
+    fast_sum, slow_sum, total, squares = np.zeros((4, n))
+    past = np.zeros((bars, n))
+    for t in range(rows):
+        if t >= fast:
+            for i in range(n):
+                fast_sum[i] -= close[t - fast, i]
+        if t >= slow:
+            for i in range(n):
+                slow_sum[i] -= close[t - slow, i]
+        before = max(t - 1, 0)
+        row = t % bars
+        for i in range(n):
+            fast_sum[i] += close[t, i]
+            slow_sum[i] += close[t, i]
+            scores[t, 0, i] = 1.0 if fast_sum[i] * slow > slow_sum[i] * fast else 0.0
+        for i in range(n):
+            now, old = close[t, i] / close[before, i] - 1.0, past[row, i]
+            past[row, i] = now
+            total[i] += now - old
+            squares[i] += now * now - old * old
+            rest = squares[i] - total[i] * total[i] / bars
+            volatility[t, i] = math.sqrt(max(rest, 0.0) / (bars - 1) * 252.0)
+        if t < slow - 1:
+            scores[t] = np.nan
+
+
 def signals(close: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return scores [T, 1, n] and volatilities [T, n] of closes [T, n] in USD."""
-    fast, slow = ta.sma(close, FAST), ta.sma(close, SLOW)
-    scores = np.where(np.isnan(slow), np.nan, fast > slow)[:, None, :]
-    returns = np.vstack([np.zeros((1, close.shape[1])), close[1:] / close[:-1] - 1.0])
-    return scores, ta.stddev(returns, VOLATILITY_BARS, 1) * np.sqrt(252.0)
+    rows, n = close.shape
+    scores, volatility = np.empty((rows, 1, n)), np.empty((rows, n))
+    follow(close, FAST, SLOW, VOLATILITY_BARS, scores, volatility)
+    return scores, volatility
 
 
 def in_c(data: Made) -> Callable[[], Any]:
@@ -139,7 +171,7 @@ def folded(data: Made, rules: StepParams, *, actions: bool) -> Callable[[], step
     def contestant() -> step.FoldResult:
         book = new_book(cash_e4=round(CASH_USD * 1e4), n_instruments=n, n_strategies=1, n_lots=64, n_orders=n)
         scores, volatility = signals(data.close)
-        return step.fold(book, bars, scores, capital, volatility, instruments, rules)
+        return step.fold(book, bars, scores, capital, volatility, instruments, rules, records=False)
 
     return contestant
 

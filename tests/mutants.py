@@ -40,15 +40,19 @@ KERNEL = (
         EXECUTION,
         (
             (
-                "-((-open_e4 * (1_000_000 + slippage_ppm)) // unit) * tick",
-                "open_e4 * (1_000_000 + slippage_ppm) // unit * tick",
+                "(1_000_000 + slippage_ppm) + unit - 1, unit)",
+                "(1_000_000 + slippage_ppm), unit)",
             ),
         ),
     ),
     Mutant("planning forgets working orders", PORTFOLIO, (("target - qty - working, step)", "target - qty, step)"),)),
     Mutant("buys before sells", EXECUTION, (("for side in (-1, 1):", "for side in (1, -1):"),)),
     Mutant("no least commission", EXECUTION, (("max(params.commission_min_e4, fee)", "fee"),)),
-    Mutant("participation per order, not per bar", EXECUTION, ((" // step * step - used[i]", " // step * step"),)),
+    Mutant(
+        "participation per order, not per bar",
+        EXECUTION,
+        (("participation_ppm, step) - used[i]", "participation_ppm, step)"),),
+    ),
     Mutant("the fee is part of a lot's cost", EXECUTION, (("fill, notional, ns)", "fill, notional + fee, ns)"),)),
     Mutant("orders live a bar too long", EXECUTION, (("order[O_AGE] < params", "order[O_AGE] <= params"),)),
     Mutant(
@@ -59,12 +63,13 @@ KERNEL = (
         BACKTEST,
         (
             (
-                "    apply_splits(book, bar, instruments, journal, ns)\n    return apply_dividends",
-                "    paid = apply_dividends",
+                "    apply_splits(book, bar, instruments, journal, scratch, ns)\n    return nothing_paid",
+                "    paid = nothing_paid",
             ),
             (
-                "bar, head[H_DAY], journal, ns)\n",
-                "bar, head[H_DAY], journal, ns)\n    apply_splits(book, bar, instruments, journal, ns)\n"
+                "bar, head[H_DAY], journal, scratch.pending, ns)\n",
+                "bar, head[H_DAY], journal, scratch.pending, ns)\n"
+                "    apply_splits(book, bar, instruments, journal, scratch, ns)\n"
                 "    return paid\n",
             ),
         ),

@@ -173,6 +173,7 @@ class Market(NamedTuple):
 
 
 H_NS, H_DAY, H_FIRST, H_LAST, H_DEPOSIT, H_PERSON = range(6)
+H_COLUMNS = 6
 
 
 class StepParams(NamedTuple):
@@ -242,6 +243,23 @@ class Decision(NamedTuple):
     alloc: Ints
 
 
+class Scratch(NamedTuple):
+    """Room that the kernels of a step work in, so that they allocate nothing: what it holds means nothing outside of
+    one call, but pending [1]: how many receivables the book has. used, working, kept_ppm, flat [n]; active [S, n];
+    keep, filled, blocked [W] and turn [W + 1] by working order."""
+
+    used: Ints
+    working: Ints
+    kept_ppm: Ints
+    flat: Bools
+    active: Bools
+    keep: Bools
+    filled: Bools
+    blocked: Bools
+    turn: Ints
+    pending: Ints
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
     """An instrument as a session knows it: its symbol then, tick in 1e-4 USD, step in 1e-6 share."""
@@ -277,6 +295,38 @@ def new_book(*, cash_e4: int, n_instruments: int, n_strategies: int, n_lots: int
         recv_amount=np.zeros((n, RECEIVABLE_SLOTS), ints),
         order=np.zeros((n_orders, O_COLUMNS), ints),
         want=np.zeros((n_orders, s), ints),
+    )
+
+
+def new_scratch(book: Book) -> Scratch:
+    """Return the room that a step of this book needs."""
+    s, n, w = *book.alloc.shape, book.order.shape[0]
+    ints, bools = np.int64, np.bool_
+    return Scratch(
+        used=np.zeros(n, ints),
+        working=np.zeros(n, ints),
+        kept_ppm=np.zeros(n, ints),
+        flat=np.zeros(n, bools),
+        active=np.zeros((s, n), bools),
+        keep=np.zeros(w, bools),
+        filled=np.zeros(w, bools),
+        blocked=np.zeros(w, bools),
+        turn=np.zeros(w + 1, ints),
+        pending=np.array([np.count_nonzero(book.recv_day)], ints),
+    )
+
+
+def new_decision(n_strategies: int, n_instruments: int) -> Decision:
+    """Return a decision for decide_bar to fill in."""
+    s, n, ints = n_strategies, n_instruments, np.int64
+    return Decision(
+        weight=np.zeros((s, n), ints),
+        contribution=np.zeros((s, n), ints),
+        target=np.zeros(n, ints),
+        ref=np.zeros(n, ints),
+        opinion=np.zeros(n, np.bool_),
+        qty=np.zeros(n, ints),
+        alloc=np.zeros((s, n), ints),
     )
 
 

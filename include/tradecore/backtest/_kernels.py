@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
-
-from tradecore._kernels import kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore._kernels import inlined, kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
 from tradecore.execution._kernels import end_given, fill_given, fill_orders
 from tradecore.model import (
     ACTIVE,
@@ -43,7 +40,6 @@ from tradecore.model import (
     REDUCING,
     STATE,
     STATE_SESSIONS,
-    Decision,
     Market,
 )
 from tradecore.portfolio._kernels import (
@@ -60,10 +56,13 @@ from tradecore.risk._kernels import cap_gross, cap_names, cap_turnover, size_wei
 DONE, NEED_ROOM, NEED_RECEIVABLE_SLOT = range(3)
 
 
-@njit(cache=True)
-def apply_splits(book, bar, instruments, journal, ns):
+@inlined
+def apply_splits(book, bar, instruments, journal, scratch, ns):
     """Settle 2: bring quantities, lots, allocations, marks and working orders into the units of this bar."""
+    some = 0
     for i in range(book.qty.shape[0]):
+        some += bar.split_num[i] != bar.split_den[i]
+    for i in range(book.qty.shape[0] if some > 0 else 0):
         num, den = bar.split_num[i], bar.split_den[i]
         if num == den or book.mark[i] == 0:
             continue
@@ -82,20 +81,31 @@ def apply_splits(book, bar, instruments, journal, ns):
         book.qty[i] = new_qty
         book.acct[REALISED] -= split_lots(book, i, new_qty, num, den)
         split_allocations(book.alloc, i, new_qty, num, den)
-    keep = np.ones(book.acct[N_ORDERS], np.bool_)
+    keep, gone = scratch.keep, False
     for k in range(book.acct[N_ORDERS]):
+        keep[k] = True
         i = book.order[k, O_INSTR]
         split_order(
             book.order[k], book.want[k], bar.split_num[i], bar.split_den[i], instruments.tick[i], instruments.step[i]
         )
         if book.order[k, O_REM] == 0:
-            keep[k] = False
+            keep[k], gone = False, True
             log_end(journal, book.order[k], CANCELED, ns)
-    remove_orders(book, keep)
+    if gone:
+        remove_orders(book, keep)
+
+
+@inlined
+def nothing_paid(bar, pending):
+    """Tell whether no instrument goes ex at this bar and the book has no receivable."""
+    some = pending[0]
+    for i in range(bar.dividend.shape[0]):
+        some += bar.dividend[i] > 0
+    return some == 0
 
 
 @kernel
-def apply_dividends(book, bar, day, journal, ns):
+def apply_dividends(book, bar, day, journal, pending, ns):
     """Settle 3: dividends to the holder before the open, and receivables that are due. False: no free slot."""
     for i in range(book.qty.shape[0]):
         if bar.dividend[i] > 0 and book.qty[i] != 0:
@@ -111,6 +121,7 @@ def apply_dividends(book, bar, day, journal, ns):
                         slot = r
                 if slot < 0:
                     return False
+                pending[0] += book.recv_day[i, slot] == 0
                 book.recv_day[i, slot] = bar.pay_day[i]
                 book.recv_amount[i, slot] += amount
                 log_event(journal, EV_DIVIDEND, i, 0, amount, ns)
@@ -122,13 +133,14 @@ def apply_dividends(book, bar, day, journal, ns):
             if 0 < book.recv_day[i, r] <= day:
                 book.acct[CASH] += book.recv_amount[i, r]
                 log_event(journal, EV_RECEIVABLE_PAID, i, 0, book.recv_amount[i, r], ns)
+                pending[0] -= 1
                 book.recv_day[i, r] = 0
                 book.recv_amount[i, r] = 0
     return True
 
 
-@kernel
-def mark_book(book, bar, journal, ns):
+@inlined
+def mark_book(book, bar, journal, pending, ns):
     """Settle 5 and 6: mark at the close, count stale marks, and compute the equity."""
     equity = book.acct[CASH]
     for i in range(book.qty.shape[0]):
@@ -141,14 +153,16 @@ def mark_book(book, bar, journal, ns):
                 log_event(journal, EV_STALE, i, 0, book.stale[i], ns)
         if book.qty[i] < 0:
             log_event(journal, EV_SHORT, i, 0, book.qty[i], ns)
-        equity += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
+        if book.qty[i] != 0:
+            equity += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
+    for i in range(book.qty.shape[0] if pending[0] > 0 else 0):
         for r in range(RECEIVABLE_SLOTS):
             equity += book.recv_amount[i, r]
     book.acct[EQUITY] = equity
 
 
-@njit(cache=True)
-def enter_state(book, state, journal, ns):
+@kernel
+def enter_state(book, state, journal, scratch, ns):
     """Change the trading state: a halt cancels all working orders, reduce-only those that do not only reduce, a lift
     restarts the peak."""
     old = book.acct[STATE]
@@ -161,8 +175,9 @@ def enter_state(book, state, journal, ns):
         book.acct[PEAK] = book.acct[EQUITY]
     if state == ACTIVE:
         return
-    keep = np.ones(book.acct[N_ORDERS], np.bool_)
+    keep = scratch.keep
     for k in range(book.acct[N_ORDERS]):
+        keep[k] = True
         rest = book.order[k, O_REM]
         if state == HALTED or rest > max(-book.qty[book.order[k, O_INSTR]], 0):
             keep[k] = False
@@ -170,32 +185,32 @@ def enter_state(book, state, journal, ns):
     remove_orders(book, keep)
 
 
-@njit(cache=True)
-def update_state(book, last_bar, person, params, journal, ns):
+@inlined
+def update_state(book, last_bar, person, params, journal, scratch, ns):
     """Settle 7: lifts back to what a person ordered, breakers, and a person's change."""
     acct = book.acct
     if last_bar and acct[STATE] != ACTIVE:
         acct[STATE_SESSIONS] += 1
         lifts = params.reduce_lifts if acct[STATE] == REDUCING else params.halt_lifts
         if lifts > 0 and acct[STATE_SESSIONS] >= lifts and acct[STATE] != acct[ORDERED_STATE]:
-            enter_state(book, acct[ORDERED_STATE], journal, ns)
+            enter_state(book, acct[ORDERED_STATE], journal, scratch, ns)
     acct[PEAK] = max(acct[PEAK], acct[EQUITY])
     down = acct[PEAK] - acct[EQUITY]
     loss = acct[PREV_SESSION_EQUITY] - acct[EQUITY]
     if acct[EQUITY] < 0 or (down > 0 and down * 1_000_000 >= params.max_drawdown_ppm * acct[PEAK]):
-        enter_state(book, HALTED, journal, ns)
+        enter_state(book, HALTED, journal, scratch, ns)
     elif loss > 0 and loss * 1_000_000 >= params.max_daily_loss_ppm * acct[PREV_SESSION_EQUITY]:
         if acct[STATE] == ACTIVE:
-            enter_state(book, REDUCING, journal, ns)
+            enter_state(book, REDUCING, journal, scratch, ns)
         elif acct[STATE] == REDUCING:
             acct[STATE_SESSIONS] = 0
     if person >= 0:
         acct[ORDERED_STATE] = person
-        enter_state(book, person, journal, ns)
+        enter_state(book, person, journal, scratch, ns)
 
 
-@njit(cache=True)
-def before_fills(book, bar, instruments, journal):
+@inlined
+def before_fills(book, bar, instruments, journal, scratch):
     """Settle 1 to 3: session, deposit, splits, dividends. False: no receivable slot."""
     acct, head = book.acct, bar.head
     ns = head[H_NS]
@@ -206,72 +221,75 @@ def before_fills(book, bar, instruments, journal):
         acct[PREV_SESSION_EQUITY] += head[H_DEPOSIT]
         acct[PEAK] += head[H_DEPOSIT]
         log_event(journal, EV_DEPOSIT, -1, 0, head[H_DEPOSIT], ns)
-    apply_splits(book, bar, instruments, journal, ns)
-    return apply_dividends(book, bar, head[H_DAY], journal, ns)
+    apply_splits(book, bar, instruments, journal, scratch, ns)
+    return nothing_paid(bar, scratch.pending) or apply_dividends(book, bar, head[H_DAY], journal, scratch.pending, ns)
 
 
-@njit(cache=True)
-def after_fills(book, bar, params, journal):
+@inlined
+def after_fills(book, bar, params, journal, scratch):
     """Settle 5 to 7: mark, equity, state."""
     head = bar.head
-    mark_book(book, bar, journal, head[H_NS])
-    update_state(book, head[H_LAST] == 1, head[H_PERSON], params, journal, head[H_NS])
+    mark_book(book, bar, journal, scratch.pending, head[H_NS])
+    update_state(book, head[H_LAST] == 1, head[H_PERSON], params, journal, scratch, head[H_NS])
 
 
-@njit(cache=True)
-def settle_bar(book, bar, instruments, params, journal):
+@inlined
+def settle_bar(book, bar, instruments, params, journal, scratch):
     """Let one bar happen to the book: session, splits, dividends, fills, mark, state. False: no receivable slot."""
-    if not before_fills(book, bar, instruments, journal):
+    if not before_fills(book, bar, instruments, journal, scratch):
         return False
-    fill_orders(book, bar, instruments, params, journal, bar.head[H_NS])
-    after_fills(book, bar, params, journal)
+    if book.acct[N_ORDERS] > 0:
+        fill_orders(book, bar, instruments, params, journal, scratch, bar.head[H_NS])
+    after_fills(book, bar, params, journal, scratch)
     return True
 
 
-@njit(cache=True)
-def settle_given(book, bar, given, instruments, params, journal):
+@kernel
+def settle_given(book, bar, given, instruments, params, journal, scratch):
     """Let one bar happen to a book at a real venue: what it did takes the place of the fill kernel."""
     ns = bar.head[H_NS]
-    if not before_fills(book, bar, instruments, journal):
+    if not before_fills(book, bar, instruments, journal, scratch):
         return False
     fill_given(book, bar, given, journal, ns)
-    end_given(book, given, journal, ns)
+    end_given(book, given, journal, scratch, ns)
     if given.charges != 0:
         book.acct[CASH] += given.charges
         book.acct[FEES] -= given.charges
         log_event(journal, EV_CHARGE, -1, 0, given.charges, ns)
-    after_fills(book, bar, params, journal)
+    after_fills(book, bar, params, journal, scratch)
     return True
 
 
-@njit(cache=True)
-def decide_bar(book, score, capital, volatility, traded, left, split_num, split_den, instruments, params, journal, ns):
-    """Return the Decision for the next bar: sizes, caps and quantities in next-bar units."""
+@kernel
+def decide_bar(
+    book, score, capital, volatility, bar, split_num, split_den, instruments, params, journal, scratch, decision
+):
+    """Fill in the decision for the next bar: sizes, caps and quantities in next-bar units."""
     n_strategies, n = score.shape
-    qty = np.zeros(n, np.int64)
-    ref = np.zeros(n, np.int64)
-    kept_ppm = np.zeros(n, np.int64)
-    opinion = np.zeros(n, np.bool_)
-    alloc = book.alloc.copy()
-    weight = np.zeros((n_strategies, n), np.int64)
-    active = np.zeros((n_strategies, n), np.bool_)
-    contribution = np.zeros((n_strategies, n), np.int64)
-    target = np.zeros(n, np.int64)
+    weight, contribution, target, ref, opinion, qty, alloc = decision
+    active, kept_ppm = scratch.active, scratch.kept_ppm
+    traded, left, ns = bar.traded, bar.left, bar.head[H_NS]
     equity = book.acct[EQUITY]
-    flat = left
+    flat = scratch.flat
+    for s in range(n_strategies):
+        for i in range(n):
+            alloc[s, i] = book.alloc[s, i]
     for i in range(n):
+        opinion[i] = False
         qty[i] = book.qty[i]
-        if qty[i] < 0:  # long only: nobody wants a short, it is bought back
-            flat = left | (book.qty < 0)
+        flat[i] = left[i] or qty[i] < 0  # long only: nobody wants a short, it is bought back
         ref[i] = book.mark[i]
         if split_num[i] != split_den[i]:
             qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), instruments.step[i])
             ref[i] = mul_div_round(ref[i], split_den[i], split_num[i])
             split_allocations(alloc, i, qty[i], split_num[i], split_den[i])
     if equity <= 0:
-        contribution[:] = alloc
-        target[:] = qty
-        return Decision(weight, contribution, target, ref, opinion, qty, alloc)
+        for i in range(n):
+            target[i] = qty[i]
+            for s in range(n_strategies):
+                weight[s, i] = 0
+                contribution[s, i] = alloc[s, i]
+        return
     size_weights(score, capital, volatility, traded, flat, params, weight, active)
     for i in range(n):
         if left[i] and traded[i] and qty[i] != 0:
@@ -282,15 +300,16 @@ def decide_bar(book, score, capital, volatility, traded, left, split_num, split_
                 opinion[i] = True
             else:
                 kept += max(alloc[s, i], 0)
-        kept_ppm[i] = mul_div_floor(mul_div_floor(kept, ref[i], 1_000_000), 1_000_000, equity)
+        kept_ppm[i] = 0
+        if kept != 0:
+            kept_ppm[i] = mul_div_floor(mul_div_floor(kept, ref[i], 1_000_000), 1_000_000, equity)
     cap_names(weight, active, kept_ppm, params.max_position_ppm, journal, ns)
     cap_gross(weight, kept_ppm, params.max_exposure_ppm, journal, ns)
     weights_to_quantities(weight, active, alloc, ref, instruments.step, equity, contribution, target)
     cap_turnover(contribution, target, alloc, qty, ref, instruments.step, equity, params.max_turnover_ppm, journal, ns)
-    return Decision(weight, contribution, target, ref, opinion, qty, alloc)
 
 
-@njit(cache=True)
+@inlined
 def bar_at(market, t):
     """Return row t of a Market, each field a view."""
     return Market(
@@ -309,67 +328,82 @@ def bar_at(market, t):
     )
 
 
-@kernel
+@inlined
 def has_room(book, journal):
     """Tell whether one more bar fits into the journal and the lots, whatever happens in it."""
-    n, n_orders = book.qty.shape[0], book.order.shape[0]
+    n = book.qty.shape[0]
+    most = 0
+    for i in range(n):
+        most = max(most, book.lot_count[i])
+    return most + 1 < book.lot_qty.shape[1] and journal_has_room(journal, n, book.order.shape[0])
+
+
+@inlined
+def journal_has_room(journal, n, n_orders):
+    """Tell whether one more bar fits into the journal."""
+    if journal is None:
+        return True
     counts = journal.counts
     if counts[0] + 13 * n + 3 * n_orders + 8 > journal.events.shape[0]:
         return False
     if counts[1] + n_orders > journal.fills.shape[0] or counts[2] + 2 * n_orders > journal.ends.shape[0]:
         return False
-    if counts[3] + n > journal.orders.shape[0]:
-        return False
-    most = 0
-    for i in range(n):
-        most = max(most, book.lot_count[i])
-    return most + 1 < book.lot_qty.shape[1]
+    return counts[3] + n <= journal.orders.shape[0]
 
 
-@njit(cache=True)
-def fold(book, market, scores, capital, volatility, decides, instruments, params, journal, start, out):
+@kernel
+def fold(
+    book,
+    market,
+    scores,
+    capital,
+    volatility,
+    decides,
+    instruments,
+    params,
+    journal,
+    scratch,
+    decision,
+    start,
+    out,
+):
     """Run bars start.. of market: settle, then decide and plan where decides[t]. The last row of market only tells
     the splits of the bar after the last one that is run.
 
-    scores [T, S, n], volatility [T, n]; out [T, 4 + 2n] receives cash, equity, state, number of working orders, qty
-    and mark after each bar. Returns (next t, code): DONE, NEED_ROOM (enlarge and go on), NEED_RECEIVABLE_SLOT.
+    scores [T, S, n], volatility [T, n]; journal None: none is kept; out [T, 4 + 2n] receives cash, equity, state,
+    number of working orders, qty and mark after each bar, out [T, 4] the first four. Returns (next t, code): DONE,
+    NEED_ROOM (enlarge and go on), NEED_RECEIVABLE_SLOT.
     """
     n = book.qty.shape[0]
     for t in range(start, market.head.shape[0] - 1):
         if not has_room(book, journal):
             return t, NEED_ROOM
         bar = bar_at(market, t)
-        if not settle_bar(book, bar, instruments, params, journal):
+        if not settle_bar(book, bar, instruments, params, journal, scratch):
             return t, NEED_RECEIVABLE_SLOT
         out[t, 0] = book.acct[CASH]
         out[t, 1] = book.acct[EQUITY]
         out[t, 2] = book.acct[STATE]
-        out[t, 4 : 4 + n] = book.qty
-        out[t, 4 + n :] = book.mark
+        if out.shape[1] > 4:
+            for i in range(n):
+                out[t, 4 + i] = book.qty[i]
+                out[t, 4 + n + i] = book.mark[i]
         if decides[t]:
-            decision = decide_bar(
+            num, den = market.split_num[t + 1], market.split_den[t + 1]
+            decide_bar(
                 book,
                 scores[t],
                 capital,
                 volatility[t],
-                bar.traded,
-                bar.left,
-                market.split_num[t + 1],
-                market.split_den[t + 1],
+                bar,
+                num,
+                den,
                 instruments,
                 params,
                 journal,
-                bar.head[H_NS],
-            )
-            plan_orders(
-                book,
+                scratch,
                 decision,
-                instruments,
-                market.split_num[t + 1],
-                market.split_den[t + 1],
-                params,
-                journal,
-                bar.head[H_NS],
             )
+            plan_orders(book, decision, instruments, num, den, params, journal, scratch, bar.head[H_NS])
         out[t, 3] = book.acct[N_ORDERS]
     return market.head.shape[0] - 1, DONE

@@ -35,6 +35,8 @@ from tradecore.model import (
     Market,
     StepParams,
     copy_book,
+    new_decision,
+    new_scratch,
 )
 from tradecore.portfolio._kernels import plan_orders
 from tradecore.units import MONEY_SCALE, to_quanta
@@ -150,7 +152,7 @@ def settle(book: Book, bar: Market, instruments: Instruments, params: StepParams
     """Return the book after a bar ([n] arrays in `bar`) and what happened. Raises BookError: too many receivables."""
     after = with_room(book, params)
     journal = new_journal(after)
-    if not kernels.settle_bar(after, bar, instruments, params, journal):
+    if not kernels.settle_bar(after, bar, instruments, params, journal, new_scratch(after)):
         raise _too_many_receivables()
     return after, used(journal)
 
@@ -164,7 +166,7 @@ def settle_given(
     """
     after = with_room(book, params)
     journal = new_journal(after, given.fills.shape[0])
-    if not kernels.settle_given(after, bar, given, instruments, params, journal):
+    if not kernels.settle_given(after, bar, given, instruments, params, journal, new_scratch(after)):
         raise _too_many_receivables()
     return after, used(journal)
 
@@ -188,19 +190,20 @@ def decide(
 ) -> tuple[Decision, Journal]:
     """Return the targets for the next bar and the limits that changed them; score [S, n], volatility [n]."""
     journal = new_journal(book)
-    decision = kernels.decide_bar(
+    decision = new_decision(*score.shape)
+    kernels.decide_bar(
         book,
         score,
         capital,
         volatility,
-        bar.traded,
-        bar.left,
+        bar,
         upcoming.split_num,
         upcoming.split_den,
         instruments,
         params,
         journal,
-        bar.head[0],
+        new_scratch(book),
+        decision,
     )
     return decision, used(journal)
 
@@ -211,7 +214,8 @@ def plan(
     """Return the book with its new working orders, and those orders in the journal."""
     after = with_room(book, params)
     journal = new_journal(after)
-    plan_orders(after, decision, instruments, upcoming.split_num, upcoming.split_den, params, journal, bar.head[0])
+    num, den = upcoming.split_num, upcoming.split_den
+    plan_orders(after, decision, instruments, num, den, params, journal, new_scratch(after), bar.head[0])
     return after, used(journal)
 
 
@@ -234,7 +238,10 @@ def volatilities(close: Floats, lookback: int, bars_per_year: float) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldResult:
-    """A backtest: `table` [T, 4 + 2n] holds cash, equity, state, working orders, qty, mark after each bar."""
+    """A backtest: `table` [T, 4 + 2n] holds cash, equity, state, working orders, qty, mark after each bar.
+
+    Of one that keeps no records `table` is [T, 4], the first four, and the journal is empty.
+    """
 
     book: Book
     table: Ints
@@ -259,18 +266,36 @@ def fold(
     instruments: Instruments,
     params: StepParams,
     decides: np.ndarray | None = None,
+    *,
+    records: bool = True,
 ) -> FoldResult:
     """Run all bars of market but the last, which only tells the splits that follow; decide where decides [T] says.
 
-    scores [T, S, n], volatility [T, n] for the same rows as market. The given book stays as it is.
+    scores [T, S, n], volatility [T, n] for the same rows as market. The given book stays as it is. Without records
+    only the book and its value are followed: for many folds of which the best are run again.
     """
     n_bars, n = market.head.shape[0] - 1, book.qty.size
     decides = np.ones(n_bars, np.bool_) if decides is None else decides
-    out = np.zeros((n_bars, 4 + 2 * n), np.int64)
-    book = with_room(book, params)
-    journal, kept, t = new_journal(book, JOURNAL_ROWS), [], 0
+    out = np.zeros((n_bars, 4 + 2 * n if records else 4), np.int64)
+    book, decision = with_room(book, params), new_decision(scores.shape[1], n)
+    scratch = new_scratch(book)
+    journal, kept, t = new_journal(book, JOURNAL_ROWS if records else 0), [], 0
     while True:
-        t, code = kernels.fold(book, market, scores, capital, volatility, decides, instruments, params, journal, t, out)
+        t, code = kernels.fold(
+            book,
+            market,
+            scores,
+            capital,
+            volatility,
+            decides,
+            instruments,
+            params,
+            journal if records else None,
+            scratch,
+            decision,
+            t,
+            out,
+        )
         if code == kernels.NEED_RECEIVABLE_SLOT:
             raise _too_many_receivables()
         kept.append(used(journal))

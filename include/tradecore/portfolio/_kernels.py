@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
-
-from tradecore._kernels import kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore._kernels import inlined, kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
 from tradecore.model import (
     CANCELED,
     EQUITY,
@@ -36,9 +33,11 @@ from tradecore.model import (
 )
 
 
-@kernel
+@inlined
 def log_event(journal, kind, instr, before, after, ns):
-    """Append one event row to the journal."""
+    """Append one event row to the journal; where none is kept there is nothing to do."""
+    if journal is None:
+        return
     k = journal.counts[J_EVENTS]
     journal.events[k, 0] = kind
     journal.events[k, 1] = instr
@@ -48,9 +47,11 @@ def log_event(journal, kind, instr, before, after, ns):
     journal.counts[J_EVENTS] = k + 1
 
 
-@kernel
+@inlined
 def log_end(journal, order, status, ns):
     """Append the end of an order row to the journal."""
+    if journal is None:
+        return
     k = journal.counts[J_ENDS]
     journal.ends[k, 0] = order[O_DECIDED_NS]
     journal.ends[k, 1] = order[O_INSTR]
@@ -58,6 +59,17 @@ def log_end(journal, order, status, ns):
     journal.ends[k, 3] = status
     journal.ends[k, 4] = ns
     journal.counts[J_ENDS] = k + 1
+
+
+@inlined
+def log_order(journal, order):
+    """Append a new order row to the journal."""
+    if journal is None:
+        return
+    k = journal.counts[J_ORDERS]
+    for c in range(order.shape[0]):
+        journal.orders[k, c] = order[c]
+    journal.counts[J_ORDERS] = k + 1
 
 
 @kernel
@@ -134,7 +146,7 @@ def split_order(order, want, num, den, tick, step):
         want[s] = mul_div_trunc(want[s], up, down)
 
 
-@kernel
+@inlined
 def add_lot(book, i, qty, cost, ns):
     """Open a lot of signed qty e6 at a signed total cost e4, merged with one that this bar opened."""
     head, count = book.lot_head[i], book.lot_count[i]
@@ -155,7 +167,7 @@ def add_lot(book, i, qty, cost, ns):
     book.lot_count[i] = count + 1
 
 
-@kernel
+@inlined
 def take_lots(book, i, qty):
     """Close qty e6 (unsigned) of instrument i first in first out; return the signed cost e4 of what was closed."""
     cost = 0
@@ -187,13 +199,16 @@ def give_back(alloc, i, s, pool, side):
     return pool - move
 
 
-@kernel
+@inlined
 def allocate_fill(alloc, i, want, fill):
     """Give a signed fill e6 of instrument i to strategies: opposed moves cross first, then configured order, and of
     each what brings it nearer to zero before what takes it away from there."""
     side = 1 if fill > 0 else -1
     pool = abs(fill)
     n_strategies = alloc.shape[0]
+    if n_strategies == 1:
+        alloc[0, i] += fill
+        return
     for s in range(n_strategies):
         d = (want[s] - alloc[s, i]) * side
         if d < 0:
@@ -228,7 +243,7 @@ def allocate_by_hand(alloc, i, fill, manual):
     alloc[manual, i] += pool * side
 
 
-@kernel
+@inlined
 def remove_orders(book, keep):
     """Keep the working orders whose flag is set, in order."""
     m = 0
@@ -243,15 +258,15 @@ def remove_orders(book, keep):
     book.acct[N_ORDERS] = m
 
 
-@kernel
-def order_delta(book, i, target, qty, num, den, step):
-    """Return (delta to the target, working remainder) of instrument i in next-bar units."""
-    working = 0
+@inlined
+def sum_working(book, split_num, split_den, step, working):
+    """Write what remains of the working orders of each instrument [n], in next-bar units."""
+    working[:] = 0
     for k in range(book.acct[N_ORDERS]):
-        if book.order[k, O_INSTR] == i:
-            rest = book.order[k, O_REM]
-            working += rest if num == den else trunc_to(mul_div_trunc(rest, num, den), step)
-    return trunc_to(target - qty - working, step), working
+        i, rest = book.order[k, O_INSTR], book.order[k, O_REM]
+        if split_num[i] != split_den[i]:
+            rest = trunc_to(mul_div_trunc(rest, split_num[i], split_den[i]), step[i])
+        working[i] += rest
 
 
 @kernel
@@ -264,21 +279,22 @@ def drop_working(book, i, keep, journal, ns):
             log_event(journal, EV_REPLACED, i, book.order[k, O_REM], 0, ns)
 
 
-@njit(cache=True)
-def plan_orders(book, decision, instruments, split_num, split_den, params, journal, ns):
+@kernel
+def plan_orders(book, decision, instruments, split_num, split_den, params, journal, scratch, ns):
     """Turn targets into market orders for the next open and append them to the book's working orders.
 
     Rules: docs/STEP.md, plan. New rows also go to journal.orders.
     """
     n = book.qty.shape[0]
+    keep, step = scratch.keep, instruments.step
     state = book.acct[STATE]
     equity = book.acct[EQUITY]
     if state == HALTED:
         log_event(journal, EV_HALTED, -1, 0, 0, ns)
         return
     n_before = book.acct[N_ORDERS]
-    keep = np.ones(n_before, np.bool_)
-    pending = journal.counts[J_ORDERS]
+    keep[:n_before] = True
+    sum_working(book, split_num, split_den, step, scratch.working)
     line = 0
     for i in range(n):
         if not decision.opinion[i] or decision.ref[i] <= 0:
@@ -286,12 +302,15 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
                 log_event(journal, EV_NO_OPINION, i, book.qty[i], book.qty[i], ns)
             continue
         target, qty, ref = decision.target[i], decision.qty[i], decision.ref[i]
-        delta, working = order_delta(book, i, target, qty, split_num[i], split_den[i], instruments.step[i])
+        working = scratch.working[i]
+        if target - qty - working == 0:
+            continue
+        delta = trunc_to(target - qty - working, step[i])
         if working != 0 and delta != 0 and (delta > 0) != (working > 0):
             drop_working(book, i, keep, journal, ns)
-            delta, working = trunc_to(target - qty, instruments.step[i]), 0
+            delta, working = trunc_to(target - qty, step[i]), 0
         if delta > 0 and state == REDUCING:
-            cover = min(delta, trunc_to(max(-qty - max(working, 0), 0), instruments.step[i]))
+            cover = min(delta, trunc_to(max(-qty - max(working, 0), 0), step[i]))
             if cover < delta:
                 log_event(journal, EV_REDUCE_ONLY, i, delta, cover, ns)
             delta = cover
@@ -307,7 +326,7 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
             if qty != 0 and worth * 1_000_000 < params.band_ppm * equity:
                 log_event(journal, EV_INSIDE_BAND, i, delta, 0, ns)
                 continue
-        row = journal.orders[journal.counts[J_ORDERS]]
+        row = book.order[n_before + line]
         row[:] = 0
         row[O_INSTR] = i
         row[O_QTY] = delta
@@ -318,13 +337,10 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
         row[O_DECIDED_NS] = ns
         row[O_LINE] = line
         row[O_REF] = ref
-        journal.counts[J_ORDERS] += 1
-        line += 1
-    remove_orders(book, keep)
-    for k in range(pending, journal.counts[J_ORDERS]):
-        m = book.acct[N_ORDERS]
-        for c in range(book.order.shape[1]):
-            book.order[m, c] = journal.orders[k, c]
         for s in range(book.want.shape[1]):
-            book.want[m, s] = decision.contribution[s, journal.orders[k, O_INSTR]]
-        book.acct[N_ORDERS] = m + 1
+            book.want[n_before + line, s] = decision.contribution[s, i]
+        keep[n_before + line] = True
+        log_order(journal, row)
+        line += 1
+    book.acct[N_ORDERS] = n_before + line
+    remove_orders(book, keep)

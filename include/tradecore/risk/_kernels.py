@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tradecore._kernels import kernel, mul_div_floor, mul_div_trunc, trunc_to
+from tradecore._kernels import div_floor, inlined, kernel, mul_div_floor, mul_div_trunc, trunc_to
 from tradecore.model import EQUAL_WEIGHT, EV_GROSS_CAP, EV_NAME_CAP, EV_TURNOVER_CAP
 from tradecore.portfolio._kernels import log_event
 
@@ -22,9 +22,10 @@ def size_weights(score, capital, volatility, traded, left, params, weight, activ
     n_strategies, n = score.shape
     for s in range(n_strategies):
         seen = 0
-        for i in range(n):
-            if traded[i] and capital.member[s, i] and not left[i]:
-                seen += 1
+        if params.sizing == EQUAL_WEIGHT:
+            for i in range(n):
+                if traded[i] and capital.member[s, i] and not left[i]:
+                    seen += 1
         for i in range(n):
             active[s, i] = False
             weight[s, i] = 0
@@ -74,7 +75,15 @@ def cap_gross(weight, kept_ppm, cap_ppm, journal, ns):
         log_event(journal, EV_GROSS_CAP, -1, total, room, ns)
         for s in range(weight.shape[0]):
             for i in range(weight.shape[1]):
-                weight[s, i] = weight[s, i] * room // total
+                weight[s, i] = div_floor(weight[s, i] * room, total)
+
+
+@inlined
+def shares_of(notional, ref):
+    """Return floor(notional * 1e6 / ref): the quantity e6 that a notional e4 buys at ref e4."""
+    if notional < 9_000_000_000_000:
+        return div_floor(notional * 1_000_000, ref)
+    return mul_div_floor(notional, 1_000_000, ref)
 
 
 @kernel
@@ -83,9 +92,11 @@ def weights_to_quantities(weight, active, alloc, ref, step, equity, contribution
     for i in range(weight.shape[1]):
         target[i] = 0
         for s in range(weight.shape[0]):
-            if active[s, i] and ref[i] > 0:
+            if active[s, i] and weight[s, i] == 0 and ref[i] > 0:
+                contribution[s, i] = 0
+            elif active[s, i] and ref[i] > 0:
                 notional = mul_div_floor(equity, weight[s, i], 1_000_000)
-                contribution[s, i] = trunc_to(mul_div_floor(notional, 1_000_000, ref[i]), step[i])
+                contribution[s, i] = trunc_to(shares_of(notional, ref[i]), step[i])
             else:
                 contribution[s, i] = alloc[s, i]
             target[i] += contribution[s, i]
@@ -97,7 +108,8 @@ def cap_turnover(contribution, target, alloc, qty, ref, step, equity, cap_ppm, j
     worth = 0
     n_strategies, n = contribution.shape
     for i in range(n):
-        worth += mul_div_floor(abs(target[i] - qty[i]), ref[i], 1_000_000)
+        if target[i] != qty[i]:
+            worth += mul_div_floor(abs(target[i] - qty[i]), ref[i], 1_000_000)
     turnover = mul_div_floor(worth, 1_000_000, equity)
     if turnover <= cap_ppm:
         return

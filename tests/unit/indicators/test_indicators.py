@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,6 +243,37 @@ def test_variance_family_at_a_million_points_is_exact_to_1e12_of_the_windows_sca
     print(f"\nproof: variance family at {POINTS:,} points, period {period}: {worst:.1e} of the window's scale")
 
 
+def decayed(x: np.ndarray, keep: float, at: np.ndarray) -> np.ndarray:
+    """Return sum over j of (1 - keep) keep^j x[t - j] at rows t, in extended precision, as far back as counts."""
+    back = int(np.ceil(60.0 / -np.log(keep)))  # what lies before weighs exp(-60)
+    weights = (np.longdouble(1) - np.longdouble(keep)) * np.longdouble(keep) ** np.arange(back)
+    return np.array([(x[t - back + 1 : t + 1][::-1].astype(np.longdouble) * weights).sum() for t in at])
+
+
+def test_averages_at_a_million_points_are_exact_to_1e12_of_the_windows_scale():
+    """SMA against math.fsum; what is recursive against its weights summed afresh at each row."""
+    rng = np.random.default_rng(8)
+    at = np.unique(np.concatenate([rng.integers(20_000, POINTS, 300), [POINTS - 1]]))
+    close = 1e4 + np.cumsum(rng.normal(0.0, 1.0, POINTS))
+    spread = rng.exponential(0.5, (2, POINTS))
+    high, low = close + spread[0], close - spread[1]
+    before = np.concatenate([close[:1], close[:-1]])
+    change, ranges = close - before, np.maximum(high, before) - np.minimum(low, before)
+    gains, losses = (decayed(np.maximum(sign * change, 0.0), 13 / 14, at) for sign in (1.0, -1.0))
+    fast, slow = (decayed(close, 1.0 - 2.0 / (period + 1), at) for period in (12, 26))
+    scale = np.abs(close[at])
+    errors = {
+        "sma": np.abs(ta.sma(close, 30)[at] - [math.fsum(close[t - 29 : t + 1]) / 30 for t in at]) / scale,
+        "ema": np.abs(ta.ema(close, 30)[at] - decayed(close, 1.0 - 2.0 / 31, at)) / scale,
+        "rsi": np.abs(ta.rsi(close, 14)[at] - 100 * gains / (gains + losses)) / 100.0,
+        "atr": np.abs(ta.atr(high, low, close, 14)[at] - decayed(ranges, 13 / 14, at)) / scale,
+        "macd": np.abs(ta.macd(close).line[at] - (fast - slow)) / scale,
+    }
+    for figure, error in errors.items():
+        assert error.max() <= 1e-12, (figure, error.max())
+    print(f"\nproof: averages at {POINTS:,} points: {max(e.max() for e in errors.values()):.1e} of the window's scale")
+
+
 def test_correlation_and_beta_at_a_million_points_are_exact_to_1e12():
     rng = np.random.default_rng(5)
     y = 1e5 + np.cumsum(rng.normal(0, 1, POINTS))
@@ -265,6 +298,31 @@ def test_a_spike_leaves_no_trace_in_any_window_after_it():
             series[100] = 1e14 * rng.uniform(1, 2)
         late = slice(180, None)
         agree([p[late] for p in case.ours(spiked)], [p[late] for p in case.ours(plain)], 1e-11)
+
+
+# ------------------------------------------------------------------------------------------------------------- time
+
+
+def cell_ns(case: Case, rows: int, columns: int) -> float:
+    """Return the CPU time that a cell of a panel takes, the best of five."""
+    one = market(1, rows, gaps=False)
+    panel = {f: np.tile(v[:, None], columns) for f, v in one.items()}
+    best = math.inf
+    for _ in range(5):
+        began = time.process_time()
+        case.ours(panel)
+        best = min(best, time.process_time() - began)
+    return best / (rows * columns) * 1e9
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.name in {"sma", "ema", "atr", "macd", "stddev"}], ids=lambda c: c.name
+)
+def test_time_of_a_panel_grows_with_its_cells(case: Case):
+    """16 times the columns, and 16 times the rows, take 16 times as long; four times that at most, on any machine."""
+    case.ours(market(1, 50, gaps=False))
+    few, wide, long = cell_ns(case, 4_000, 8), cell_ns(case, 4_000, 128), cell_ns(case, 64_000, 8)
+    assert max(wide, long) < 4.0 * few, (few, wide, long)
 
 
 # --------------------------------------------------------------------------------------------------- bounds, errors

@@ -11,6 +11,10 @@ from numba import njit
 
 from tradecore.indicators.rolling._kernels import rolling_sum
 
+# A recursive kernel is as slow as one step of it takes: value * keep + x * alpha as one fused operation, and no more.
+# "contract" allows that and nothing else; NaN stays NaN.
+recursive = njit(cache=True, fastmath={"contract"})
+
 
 @njit(cache=True)
 def sma(x, period, out):
@@ -18,24 +22,25 @@ def sma(x, period, out):
     rolling_sum(x, period, 1.0 / period, out)
 
 
-@njit(cache=True)
+@recursive
 def ema(x, period, out):
     """Write the exponential average of x [T], alpha = 2 / (period + 1), seeded with the mean of the first `period`."""
     alpha = 2.0 / (period + 1)
+    keep = 1.0 - alpha
     seen = 0
-    total = 0.0
-    value = np.nan
+    value = 0.0
     for t in range(x.size):
-        if x[t] != x[t]:
-            out[t] = np.nan
+        now = x[t]
+        out[t] = np.nan
+        if now != now:
             continue
         if seen < period:
             seen += 1
-            total += x[t]
+            value += now / period
             if seen == period:
-                value = total / period
-        else:
-            value += alpha * (x[t] - value)
+                out[t] = value
+            continue
+        value = value * keep + now * alpha
         out[t] = value
 
 

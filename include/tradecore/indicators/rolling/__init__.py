@@ -13,8 +13,8 @@ from tradecore.model import Floats
 
 def var(x: Values, period: int, ddof: int = 0) -> Floats:
     """Compute the rolling variance, divisor period - ddof. Source: TA-Lib VAR (ddof 0)."""
-    deviation = stddev(x, period, ddof)
-    return deviation * deviation
+    _degrees("var", period, ddof)
+    return run("var", _kernels.rolling_var, {"x": x}, int(period), int(ddof))[0]
 
 
 def stddev(x: Values, period: int, ddof: int = 0) -> Floats:

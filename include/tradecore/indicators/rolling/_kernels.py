@@ -26,11 +26,17 @@ def rolling_sum(x, period, scale, out):
         size = min(period, n - begin)
         head = 0.0
         back = 0.0
-        for k in range(size):  # two independent chains of additions: they run side by side
-            head += x[begin + k]
-            back += x[begin + size - 1 - k]
-            fresh[size - 1 - k] = back
-            out[begin + k] = (tail[k + 1] + head) * scale
+        for k in range(0, size - 1, 2):  # two chains of additions side by side, and a step of each for two rows
+            one, other = x[begin + k], x[begin + size - 1 - k]
+            fresh[size - 1 - k] = back + other
+            back += other + x[begin + size - 2 - k]
+            fresh[size - 2 - k] = back
+            out[begin + k] = (tail[k + 1] + (head + one)) * scale
+            head += one + x[begin + k + 1]
+            out[begin + k + 1] = (tail[k + 2] + head) * scale
+        if size % 2 == 1:
+            fresh[0] = back + x[begin]
+            out[begin + size - 1] = (tail[size] + (head + x[begin + size - 1])) * scale
         tail, fresh = fresh, tail
 
 
@@ -85,6 +91,15 @@ def rolling_std(x, period, ddof, mean, std):
 
 
 @njit(cache=True)
+def rolling_var(x, period, ddof, out):
+    """Write the variance, divisor period - ddof, of the last `period` rows of x [T]."""
+    rolling_moments(x, period, np.empty(0), out)
+    scale = 1.0 / (period - ddof)
+    for t in range(x.size):
+        out[t] *= scale
+
+
+@njit(cache=True)
 def rolling_std_alone(x, period, ddof, std):
     """Write the standard deviation as rolling_std does."""
     rolling_std(x, period, ddof, np.empty(0), std)
@@ -103,44 +118,48 @@ def rolling_zscore(x, period, ddof, out):
 def rolling_comoments(x, y, period, xx, yy, xy):
     """Write the centred sums of squares and products of the last `period` rows of x and y [T]."""
     n = x.size
-    tail = np.full((period + 1, 5), np.nan)
-    tail[period] = 0.0
+    inverse = 1.0 / period
+    tail, fresh = np.full((5, period + 1), np.nan), np.zeros((5, period + 1))
+    tail[:, period] = 0.0
     for begin in range(0, n, period):
+        size = min(period, n - begin)
         ax, ay = x[begin], y[begin]
-        if begin > 0:
-            sx = sy = sxx = syy = sxy = 0.0
-            for k in range(period - 1, -1, -1):
-                dx, dy = x[begin - period + k] - ax, y[begin - period + k] - ay
-                sx += dx
-                sy += dy
-                sxx += dx * dx
-                syy += dy * dy
-                sxy += dx * dy
-                tail[k, 0], tail[k, 1], tail[k, 2], tail[k, 3], tail[k, 4] = sx, sy, sxx, syy, sxy
+        following = begin + period if begin + period < n else begin
+        bx, by = x[following], y[following]
         sx = sy = sxx = syy = sxy = 0.0
-        for k in range(min(period, n - begin)):
+        ex = ey = exx = eyy = exy = 0.0
+        for k in range(size):  # the head of this block and, backwards, the tail for the next: side by side
+            back = size - 1 - k
+            dx, dy = x[begin + back] - bx, y[begin + back] - by
+            ex += dx
+            ey += dy
+            exx += dx * dx
+            eyy += dy * dy
+            exy += dx * dy
+            fresh[0, back], fresh[1, back], fresh[2, back], fresh[3, back], fresh[4, back] = ex, ey, exx, eyy, exy
             dx, dy = x[begin + k] - ax, y[begin + k] - ay
             sx += dx
             sy += dy
             sxx += dx * dx
             syy += dy * dy
             sxy += dx * dy
-            tx, ty = sx + tail[k + 1, 0], sy + tail[k + 1, 1]
-            xx[begin + k] = sxx + tail[k + 1, 2] - tx * tx / period
-            yy[begin + k] = syy + tail[k + 1, 3] - ty * ty / period
-            xy[begin + k] = sxy + tail[k + 1, 4] - tx * ty / period
+            tx, ty = sx + tail[0, k + 1], sy + tail[1, k + 1]
+            xx[begin + k] = sxx + tail[2, k + 1] - tx * (tx * inverse)
+            yy[begin + k] = syy + tail[3, k + 1] - ty * (ty * inverse)
+            xy[begin + k] = sxy + tail[4, k + 1] - tx * (ty * inverse)
+        tail, fresh = fresh, tail
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_correlation(x, y, period, out):
     """Write Pearson's correlation of the last `period` rows of x and y [T]; NaN where one of them does not vary."""
     xx, yy = np.empty(x.size), np.empty(x.size)
     rolling_comoments(x, y, period, xx, yy, out)
     for t in range(x.size):
-        if xx[t] > 0.0 and yy[t] > 0.0:
-            out[t] = max(-1.0, min(1.0, out[t] / math.sqrt(xx[t]) / math.sqrt(yy[t])))
-        else:
-            out[t] = np.nan
+        value = out[t] / (math.sqrt(xx[t]) * math.sqrt(yy[t]))
+        value = 1.0 if value > 1.0 else value
+        value = -1.0 if value < -1.0 else value
+        out[t] = value if xx[t] > 0.0 and yy[t] > 0.0 else np.nan
 
 
 @njit(cache=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from tradecore.indicators.averages._kernels import recursive
 
-@njit(cache=True)
+
+@recursive
 def macd(x, fast_period, slow_period, signal_period, line, signal, histogram):
     """Write fast EMA - slow EMA of x [T], the EMA of that line, and their difference, from where all three are known.
 
@@ -14,34 +16,37 @@ def macd(x, fast_period, slow_period, signal_period, line, signal, histogram):
     """
     fast_alpha, slow_alpha = 2.0 / (fast_period + 1), 2.0 / (slow_period + 1)
     signal_alpha = 2.0 / (signal_period + 1)
+    fast_keep, slow_keep, signal_keep = 1.0 - fast_alpha, 1.0 - slow_alpha, 1.0 - signal_alpha
     fast = slow = smooth = 0.0
-    seen = 0
+    seen, whole = 0, slow_period + signal_period - 1
     for t in range(x.size):
+        now = x[t]
         line[t] = np.nan
         signal[t] = np.nan
         histogram[t] = np.nan
-        if x[t] != x[t]:
+        if now != now:
             continue
-        seen += 1
-        if seen <= slow_period:
-            slow += x[t] / slow_period
-            if seen > slow_period - fast_period:
-                fast += x[t] / fast_period
+        if seen < whole:
+            seen += 1
+            if seen <= slow_period:
+                slow += now / slow_period
+                if seen > slow_period - fast_period:
+                    fast += now / fast_period
+            else:
+                fast = fast * fast_keep + now * fast_alpha
+                slow = slow * slow_keep + now * slow_alpha
+            if seen >= slow_period:
+                smooth += (fast - slow) / signal_period
+            if seen < whole:
+                continue
         else:
-            fast += fast_alpha * (x[t] - fast)
-            slow += slow_alpha * (x[t] - slow)
-        if seen < slow_period:
-            continue
+            fast = fast * fast_keep + now * fast_alpha
+            slow = slow * slow_keep + now * slow_alpha
+            smooth = smooth * signal_keep + (fast - slow) * signal_alpha
         gap = fast - slow
-        lines = seen - slow_period + 1
-        if lines <= signal_period:
-            smooth += gap / signal_period
-        else:
-            smooth += signal_alpha * (gap - smooth)
-        if lines >= signal_period:
-            line[t] = gap
-            signal[t] = smooth
-            histogram[t] = gap - smooth
+        line[t] = gap
+        signal[t] = smooth
+        histogram[t] = gap - smooth
 
 
 @njit(cache=True)

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
+from tradecore.indicators.averages._kernels import recursive
 from tradecore.indicators.rolling._kernels import rolling_sum
 
 
@@ -27,24 +28,30 @@ def true_range(high, low, close, out):
         before = close[t]
 
 
-@njit(cache=True)
+@recursive
 def atr(high, low, close, period, out):
     """Write Wilder's average of the true range [T], seeded with the mean of the first `period` ranges."""
     keep, scale = (period - 1.0) / period, 1.0 / period
-    before = np.nan
+    before = 0.0
     seen = -1  # ranges so far
     value = 0.0
     for t in range(close.size):
+        h, lo, c = high[t], low[t], close[t]
         out[t] = np.nan
-        if high[t] != high[t] or low[t] != low[t] or close[t] != close[t]:
+        if h - lo + c != h - lo + c and (h != h or lo != lo or c != c):  # one look, and a second where it is NaN
             continue
-        span = max(high[t], before) - min(low[t], before)
-        before = close[t]
-        seen += 1
-        if seen == 0:
-            continue
-        value = value + span * scale if seen <= period else value * keep + span * scale
+        top = h if h > before else before
+        bottom = lo if lo < before else before
+        part = (top - bottom) * scale
+        before = c
         if seen >= period:
+            value = value * keep + part
+            out[t] = value
+            continue
+        if seen >= 0:
+            value += part
+        seen += 1
+        if seen == period:
             out[t] = value
 
 

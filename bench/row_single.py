@@ -1,0 +1,111 @@
+"""Row *fold, single*: one symbol, a million minute bars, all in or all out, decided only where the averages cross."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import compiled
+import numpy as np
+from numba import njit
+from ratios import Row
+from row_portfolio import params
+from row_sweep import MINUTES, MINUTES_A_YEAR, walk
+
+from tradecore import indicators as ta
+from tradecore.backtest import step
+from tradecore.model import EQUAL_WEIGHT, H_COLUMNS, Capital, Instruments, Market, new_book
+
+FAST, SLOW, CASH_USD = 20, 50, 10_000_000.0
+COST_BPS = 0.1  # with more of it nothing is left after fourteen thousand round trips
+MINUTE_NS = 60 * 10**9
+
+
+def in_c(open_: np.ndarray, close: np.ndarray) -> Callable[[], Any]:
+    """Return the plain loop of bench/sweep.c as a contestant, for one pair."""
+    run = compiled.function("sweep", "sweep", "ppippiddpppp")
+    pair, out, trades = np.array([[FAST], [SLOW]], np.int64), np.empty((3, 1)), np.empty(1, np.int64)
+
+    def contestant() -> Any:
+        ends = [compiled.pointer(a) for a in (*out, trades)]
+        sizes = close.size, *map(compiled.pointer, pair), 1
+        run(compiled.pointer(open_), compiled.pointer(close), *sizes, COST_BPS / 1e4, MINUTES_A_YEAR, *ends)
+        return float(out[0, 0]), int(trades[0])
+
+    return contestant
+
+
+@njit(cache=True)
+def crossings(fast, slow, scores, decides):
+    """Write the scores [T, 1, 1], 1 while the fast average is above the slow one, and where they change [T]."""
+    before = 0.0
+    for t in range(fast.size):
+        now = 1.0 if fast[t] > slow[t] else 0.0
+        scores[t, 0, 0] = now
+        decides[t] = now != before
+        before = now
+
+
+def market(open_: np.ndarray, close: np.ndarray) -> Market:
+    """Return the bars as the fold takes them: prices to 1e-4 USD, and one bar more that tells its splits."""
+    rows = close.size + 1
+    prices = [np.rint(np.append(p, p[-1]) * 1e4).astype(np.int64)[:, None] for p in (open_, close)]
+    head = np.zeros((rows, H_COLUMNS), np.int64)
+    head[:, 0], head[:, 1], head[:, 5] = np.arange(1, rows + 1) * MINUTE_NS, 12_000 + np.arange(rows) // 390, -1
+    head[:, 2], head[:, 3] = np.arange(rows) % 390 == 0, np.arange(rows) % 390 == 389
+    ones, zeros, falses = np.ones((rows, 1), np.int64), np.zeros((rows, 1), np.int64), np.zeros((rows, 1), np.bool_)
+    return Market(
+        open=prices[0],
+        high=np.maximum(*prices),
+        low=np.minimum(*prices),
+        close=prices[1],
+        volume=np.full((rows, 1), 10**9),
+        traded=~falses,
+        split_num=ones,
+        split_den=ones.copy(),
+        dividend=zeros,
+        pay_day=zeros.copy(),
+        left=falses,
+        head=head,
+    )
+
+
+def folded(open_: np.ndarray, close: np.ndarray) -> Callable[[], step.FoldResult]:
+    """Return averages, scores and fold as a contestant."""
+    bars = market(open_, close)
+    rules = params(slippage_ppm=0, commission_ppm=round(COST_BPS * 100), sizing=EQUAL_WEIGHT)._replace(
+        max_position_ppm=1_000_000, max_exposure_ppm=1_000_000, max_position=1.0, max_exposure=1.0
+    )
+    instruments = Instruments(np.ones(1, np.int64), np.ones(1, np.int64))
+    capital = Capital(np.ones(1), np.ones((1, 1), np.bool_))
+    volatility = np.zeros((close.size, 1))
+
+    def contestant() -> step.FoldResult:
+        book = new_book(cash_e4=round(CASH_USD * 1e4), n_instruments=1, n_strategies=1, n_lots=8, n_orders=2)
+        scores, decides = np.empty((close.size, 1, 1)), np.empty(close.size, np.bool_)
+        crossings(ta.sma(close, FAST), ta.sma(close, SLOW), scores, decides)
+        return step.fold(book, bars, scores, capital, volatility, instruments, rules, decides, records=False)
+
+    return contestant
+
+
+def agree(results: dict[str, Any]) -> None:
+    """Raise AssertionError unless the fold ends where C does, to what sizing at the close instead of the open gives."""
+    total, found = results["C"][0], results["fold"].equity_e4[-1] / 1e4 / CASH_USD - 1.0
+    np.testing.assert_allclose(1.0 + found, 1.0 + total, rtol=2e-3)
+
+
+def rows() -> list[Row]:
+    """Return the row."""
+    open_, close = walk(MINUTES, 0.0004)
+    return [
+        Row(
+            name="fold, single",
+            unit="bar",
+            units=MINUTES,
+            contestants={"C": in_c(open_, close), "fold": folded(open_, close)},
+            agree=agree,
+            goals={"fold": 4.0},
+            note="SMA crossover 20/50 on minute bars, averages included",
+        )
+    ]
