@@ -246,6 +246,33 @@ def test_a_sweep_runs_in_shards_its_best_are_folded_and_a_walk_forward_joins_its
     assert case.rows("SELECT count(*) FROM walk_forward_equity")[0][0] > 30
 
 
+# -- a backtest and a page on the universe, from their forms
+
+
+@pytest.mark.slow
+def test_a_backtest_from_its_form_is_kept_with_its_page_and_a_universe_is_analysed(case):
+    case.configure()
+    case.run("python", "-m", "tradecore", "load-history", "2004-09-01", "2005-03-31")
+    form = {"first_session": "2004-12-01", "last_session": "2005-03-31"}
+    asked = {
+        "params_json": '{"ma_crossover": {"short_period": 5}}',
+        "cash_usd": 50_000,
+        "cost_bps": 4,
+        "benchmark": "IBM",
+    }
+    case.run("airflow", "dags", "test", "research_backtest", "2005-04-01", "--conf", json.dumps(form | asked))
+    assert case.states() == dict.fromkeys(("backtest.quiet", "backtest.run"), "success")
+    ((cash, benchmark, overrides, path),) = case.rows(
+        "SELECT initial_cash_e4, benchmark, overrides, report_path FROM backtests"
+    )
+    assert (cash, benchmark, overrides["cost_bps"]) == (500_000_000, "IBM", 4)
+    assert "Tear sheet" in (case.home / path).read_text(encoding="utf-8")
+    case.run("airflow", "dags", "test", "research_analyse", "2005-04-01", "--conf", json.dumps(form))
+    assert case.states() == dict.fromkeys(("analyse.quiet", "analyse.run"), "success")
+    (page,) = (case.home / "local" / "reports" / "analysis").iterdir()
+    assert "Volatility regimes" in page.read_text(encoding="utf-8")
+
+
 # -- a person who is asked, and a day that is not over: `dags test` waits for nothing
 
 TABLE = "session_date,open_at,close_at"
