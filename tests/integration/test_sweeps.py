@@ -312,6 +312,7 @@ def test_a_walk_forward_trades_what_was_best_before(project, conn, anchored):
     assert joined == pytest.approx(found["figures"]["total_return"], abs=1e-12)
     assert len({json.dumps(w["params"]) for w in found["windows"]}) > 1, "not exercised: one path of parameters"
     assert found["figures"]["n_trades"] > 0
+    conn.rollback()  # the backtest above has locked the universe's rows; the next command writes them too
     assert project.run("walk-forward", *args, *SPAN, "--json").document == found
     assert "windows, 2005-02-" in project.run("walk-forward", *args, *SPAN).out
 
