@@ -199,6 +199,9 @@ class StrategyConfig(ConfigModel):
         "hold",
         description="If it fails: hold what it holds, flatten it, or stop the decision of the whole book.",
     )
+    require_certificate: bool | None = Field(
+        None, description="Whether it trades only with a passed certificate; null: as require_certificate of all says."
+    )
     params: dict[str, Any] = Field(default_factory=dict, description="Its parameters, checked against its own model.")
 
 
@@ -320,6 +323,10 @@ class Trading(ConfigModel):
     universe: Universe
     data: Data = Field(default_factory=Data)
     validation: Validation = Field(default_factory=Validation)
+    require_certificate: bool = Field(
+        False,
+        description="Strategies trade only with a passed certificate of their code and parameters (see `certify`).",
+    )
     strategies: dict[Name, StrategyConfig]
     risk: Risk = Field(default_factory=Risk)
     execution: Execution = Field(default_factory=Execution)
@@ -328,6 +335,11 @@ class Trading(ConfigModel):
     def enabled(self) -> tuple[str, ...]:
         """Return the names of the enabled strategies, in configured order: fills are allocated in it."""
         return tuple(name for name, strategy in self.strategies.items() if strategy.enabled)
+
+    def needs_certificate(self, name: str) -> bool:
+        """Tell whether a strategy trades only with a certificate."""
+        own = self.strategies[name].require_certificate
+        return self.require_certificate if own is None else own
 
     def strategy_symbols(self, name: str) -> tuple[str, ...]:
         """Return the names that a strategy may hold, 'all' resolved."""

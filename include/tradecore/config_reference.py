@@ -34,7 +34,8 @@ def reference() -> str:
     """Return the reference as Markdown."""
     parts = [_HEAD, "\n## Environment and .env\n", "| key | value | default | meaning |\n|---|---|---|---|"]
     parts += [_row(name.upper(), info) for name, info in Environment.model_fields.items()]
-    parts.append("\n## trading.yaml")
+    parts += ["\n## trading.yaml\n", "| key | value | default | meaning |\n|---|---|---|---|"]
+    parts += [_row(name, info) for name, info in Trading.model_fields.items() if _model_in(info.annotation)[0] is None]
     for path, model in _sections(Trading, ""):
         parts += [f"\n### {path}\n", f"{(model.__doc__ or '').strip()}\n"]
         parts += ["| key | value | default | meaning |\n|---|---|---|---|"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tradecore import market, order_style, provenance, waiting
+from tradecore import certificates, market, order_style, provenance, waiting
 from tradecore.backtest import step
 from tradecore.bars import Panel
 from tradecore.context import Context
-from tradecore.errors import BookError
+from tradecore.errors import BookError, StrategyError
 from tradecore.model import (
     DECISION_EVENTS,
     EQUITY,
@@ -196,6 +196,8 @@ def _run_of(ctx: Context, rule: market.Rule, panel: Panel, record: tuple[Any, ..
 
     An older record is of other bars than those of now: something was restated, and the strategy not scored again.
     """
+    if record is not None and record[1] and _refused(ctx, rule):
+        return rule.name, False, ""
     if record is not None and (not record[1] or record[4] == provenance.data_hash(market.window_of(rule, panel))):
         return rule.name, bool(record[1]), str(record[3])
     known = record is not None
@@ -210,6 +212,24 @@ def _run_of(ctx: Context, rule: market.Rule, panel: Panel, record: tuple[Any, ..
         next_step="clear the signal task; look at its log, and at the machine's memory",
     )
     return rule.name, False, ""
+
+
+def _refused(ctx: Context, rule: market.Rule) -> bool:
+    """Tell whether a strategy that was scored has no certificate any more, and alert."""
+    try:
+        certificates.require(ctx.conn, rule, ctx.settings.strategies_folder)
+    except StrategyError as error:
+        ctx.alert(
+            kind="strategy",
+            severity="error",
+            stage="risk",
+            key=f"{rule.name}:certificate",
+            title=f"Strategy {rule.name} has no valid certificate any more",
+            body=f"{error.message} It was scored before. Its holdings: {rule.on_failure}.",
+            next_step=error.next_step,
+        )
+        return True
+    return False
 
 
 def _void_earlier(ctx: Context, version: int) -> None:

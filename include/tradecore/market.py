@@ -53,6 +53,7 @@ class Rule:
     due: Mapping[str, tuple[int, int]]  # {symbol: (first day as a member, first day no more)}
     share: float
     on_failure: str
+    needs_certificate: bool = False
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
@@ -60,7 +61,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
 
     Raises ConfigError for an unknown strategy or parameters that it does not take.
     """
-    own, found = settings.home / "include" / "strategies", []
+    own, found = settings.strategies_folder, []
 
     def load(kind: str) -> strategies.Strategy:
         try:
@@ -93,6 +94,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
                 due={s: _due_days(trading.universe.members[s]) for s in trading.strategy_symbols(name)},
                 share=float(config.capital_share),
                 on_failure=config.on_failure,
+                needs_certificate=trading.needs_certificate(name),
             )
         )
     return tuple(found)

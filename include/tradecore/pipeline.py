@@ -25,6 +25,7 @@ import psycopg
 from tradecore import (
     approval,
     cancelling,
+    certificates,
     decision,
     ingestion,
     market,
@@ -151,6 +152,7 @@ def signal(ctx: Context, name: str) -> Result:
     scores: dict[int, float] = {}
     try:
         values = market.score_now(rule, panel)
+        certificates.require(ctx.conn, rule, ctx.settings.strategies_folder)
         scores = {at.axes.instruments[i]: float(values[i]) for i in market.columns_of(rule, at.instruments)}
     except StrategyError as error:
         failure = error

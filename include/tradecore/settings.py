@@ -139,6 +139,11 @@ class Settings(ConfigModel):
         keys = Alpaca(api_key=SecretStr(api_key), secret_key=SecretStr(secret_key), base_url=base_url)
         return self.model_copy(update={"alpaca": keys})
 
+    @property
+    def strategies_folder(self) -> Path:
+        """Where the owner's own strategies are."""
+        return self.home / "include" / "strategies"
+
     def resolve(self, path: str | Path) -> Path:
         """Return a path of the configuration as absolute; a relative one is below the project's folder."""
         return self.home / Path(path).expanduser()

@@ -3,7 +3,16 @@
 Heavy imports stay inside the commands: `watch` runs for months on a small machine without numpy.
 """
 
-from tradecore.cli import stages, people, venue, looking, research, sweeps, upkeep  # noqa: I001 - the order of --help
+from tradecore.cli import (  # noqa: I001 - the order of --help
+    stages,
+    people,
+    venue,
+    looking,
+    research,
+    sweeps,
+    certifying,
+    upkeep,
+)
 from tradecore.cli.shell import app, main
 
-__all__ = ["app", "looking", "main", "people", "research", "stages", "sweeps", "upkeep", "venue"]
+__all__ = ["app", "certifying", "looking", "main", "people", "research", "stages", "sweeps", "upkeep", "venue"]

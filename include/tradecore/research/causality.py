@@ -162,12 +162,13 @@ def _recomputed(
 def _answer(call: Callable[[], Floats]) -> Floats | str:
     """Return scores, or in words what the strategy raised."""
     try:
-        return _guarded(call)
+        return guarded(call)
     except StrategyError as error:
         return error.message
 
 
-def _guarded(call: Callable[[], Floats]) -> Floats:
+def guarded(call: Callable[[], Floats]) -> Floats:
+    """Return scores; StrategyError whatever the strategy raised."""
     try:
         return call()
     except StrategyError:

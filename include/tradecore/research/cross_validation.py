@@ -101,12 +101,13 @@ def select_and_test(
     without variance counts as 0. Returns annualised Sharpe ratios, NaN for a path without variance.
     """
     rows = np.array_split(np.arange(returns.shape[0]), blocks)
-    chosen = np.array([_best(returns[fold.train]) for fold in folds], np.int64)
+    chosen = np.array([best_column(returns[fold.train]) for fold in folds], np.int64)
     curves = np.stack(
         [np.concatenate([returns[rows[g], chosen[fold]] for g, fold in enumerate(line)]) for line in path.tolist()]
     )
     return Selected(sharpe=curve_figures(curves, periods_per_year).sharpe, chosen=chosen)
 
 
-def _best(returns: Floats) -> int:
+def best_column(returns: Floats) -> int:
+    """Return the column of returns [T, N] with the best Sharpe ratio; one without variance counts as 0."""
     return int(np.argmax(np.nan_to_num(curve_figures(returns.T.copy(), 1.0).sharpe)))

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from tradecore.bars import Panel
 from tradecore.units import from_day
 
+CUT_PREFIX = "tradecore-cut-"
 KNOWN = ("known_at", "published_at")
 
 
@@ -41,7 +42,7 @@ def cutter(params: BaseModel, panel: Panel) -> Iterator[Callable[[int], BaseMode
     if not tables:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="tradecore-cut-") as folder:
+    with tempfile.TemporaryDirectory(prefix=CUT_PREFIX) as folder:
 
         def params_at(t: int) -> BaseModel:
             day = from_day(int(panel.day[t]))
