@@ -20,7 +20,7 @@ def figures(open_: np.ndarray, close: np.ndarray, above: np.ndarray) -> np.ndarr
     held = np.zeros_like(above)
     held[1:] = above[:-1]
     found = vbt.Portfolio.from_signals(
-        close[:, None], held, ~held, price=open_[:, None], fees=common.COST, init_cash=1.0, size=np.inf, max_logs=0
+        close[:, None], held, ~held, price=open_[:, None], fees=common.COST, init_cash=1e12, size=np.inf, max_logs=0
     )
     return np.array([np.atleast_1d(f()) for f in (found.total_return, found.sharpe_ratio, found.max_drawdown)])
 
