@@ -301,9 +301,14 @@ def table(row: Row, seen: list[Seen]) -> str:
     for s in seen:
         part = f"{row.fewer[s.name]:,} {row.unit}s" if s.name in row.fewer else ""
         remark = "; ".join(t for t in (part, remarks.get(s.name, "")) if t)
-        cells = [ratios.unit_time(statistics.median(s.unit_ns)), f"{s.ratio:,.3g}", f"{over(s, ours):,.3g}", remark]
+        cells = [ratios.unit_time(statistics.median(s.unit_ns)), times(s.ratio), times(over(s, ours)), remark]
         lines.append(f"| {s.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def times(ratio: float) -> str:
+    """Return a ratio in three digits: 0.592, 5.29, 331, 17,400."""
+    return f"{float(f'{ratio:.3g}'):,.0f}" if ratio >= 100.0 else f"{ratio:.3g}"
 
 
 def over(seen: Seen, ours: Seen) -> float:
@@ -333,7 +338,7 @@ def main() -> int:
         ours = next(s for s in seen if s.name == OURS[row.name])
         peers = [s for s in seen if s.name in {p.name for p in PEERS}]
         if not arguments.json:
-            print(f"proof: {row.name}, times ours: " + ", ".join(f"{s.name} {over(s, ours):,.3g}" for s in peers))
+            print(f"proof: {row.name}, times ours: " + ", ".join(f"{s.name} {times(over(s, ours))}" for s in peers))
         vectorbt = [over(s, ours) for s in peers if s.name.startswith("vectorbt")]
         missed |= row.name == "sweep" and not min(vectorbt, default=0.0) >= LEAST_OVER_VECTORBT
     return int(missed)
