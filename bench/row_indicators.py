@@ -41,7 +41,7 @@ def row(name: str, goal: float, theirs: Callable[[], Any], ours: Callable[[], An
         contestants={"TA-Lib": theirs, "tradecore": ours},
         agree=agree,
         goals={"tradecore": goal},
-        note=f"TA-Lib {talib.__ta_version__.decode().split()[0]}",
+        note=f"TA-Lib {talib.__version__}",
     )
 
 

@@ -45,7 +45,7 @@ KERNEL = (
             ),
         ),
     ),
-    Mutant("planning forgets working orders", PORTFOLIO, (("target - qty - working, step)", "target - qty, step)"),)),
+    Mutant("planning forgets working orders", PORTFOLIO, (("working = scratch.working[i]", "working = 0"),)),
     Mutant("buys before sells", EXECUTION, (("for side in (-1, 1):", "for side in (1, -1):"),)),
     Mutant("no least commission", EXECUTION, (("max(params.commission_min_e4, fee)", "fee"),)),
     Mutant(
@@ -53,7 +53,7 @@ KERNEL = (
         EXECUTION,
         (("participation_ppm, step) - used[i]", "participation_ppm, step)"),),
     ),
-    Mutant("the fee is part of a lot's cost", EXECUTION, (("fill, notional, ns)", "fill, notional + fee, ns)"),)),
+    Mutant("the fee is part of a lot's cost", EXECUTION, (("side * opened, ns)", "side * (opened + fee), ns)"),)),
     Mutant("orders live a bar too long", EXECUTION, (("order[O_AGE] < params", "order[O_AGE] <= params"),)),
     Mutant(
         "last in first out", PORTFOLIO, (("k = book.lot_head[i]\n", "k = book.lot_head[i] + book.lot_count[i] - 1\n"),)
@@ -85,7 +85,7 @@ KERNEL = (
         (("mul_div_round(ref[i], split_den[i], split_num[i])", "ref[i]"),),
     ),
     Mutant("the peak survives a halt", BACKTEST, (("book.acct[PEAK] = book.acct[EQUITY]", "book.acct[PEAK] += 0"),)),
-    Mutant("a halt leaves sells working", BACKTEST, (("if state == HALTED or book.order", "if book.order"),)),
+    Mutant("a halt leaves sells working", BACKTEST, (("if state == HALTED or rest", "if rest"),)),
     Mutant(
         "the daily loss counts from yesterday's bar", BACKTEST, (("if head[H_FIRST] == 1:", "if head[H_LAST] == 1:"),)
     ),

@@ -14,29 +14,29 @@ import math
 import numpy as np
 from numba import njit
 
+from tradecore._kernels import kernel
+
 
 @njit(cache=True)
 def rolling_sum(x, period, scale, out):
     """Write scale times the sum of the last `period` rows of x [T] into out [T]."""
-    n = x.size
-    tail, fresh = np.full(period + 1, np.nan), np.empty(period + 1)
+    sum_blocks(x, period, scale, np.full(period + 1, np.nan), np.zeros(period + 1), out)
+
+
+@kernel
+def sum_blocks(x, period, scale, tail, fresh, out):
+    """Do so block by block; tail and fresh [period + 1] are room for the sums from each row to its block's end."""
     tail[period] = 0.0
-    fresh[period] = 0.0
-    for begin in range(0, n, period):
-        size = min(period, n - begin)
+    for begin in range(0, x.size, period):
+        rows, sums = x[begin : begin + period], out[begin : begin + period]
         head = 0.0
         back = 0.0
-        for k in range(0, size - 1, 2):  # two chains of additions side by side, and a step of each for two rows
-            one, other = x[begin + k], x[begin + size - 1 - k]
-            fresh[size - 1 - k] = back + other
-            back += other + x[begin + size - 2 - k]
-            fresh[size - 2 - k] = back
-            out[begin + k] = (tail[k + 1] + (head + one)) * scale
-            head += one + x[begin + k + 1]
-            out[begin + k + 1] = (tail[k + 2] + head) * scale
-        if size % 2 == 1:
-            fresh[0] = back + x[begin]
-            out[begin + size - 1] = (tail[size] + (head + x[begin + size - 1])) * scale
+        for k in range(rows.size):  # two independent chains of additions: they run side by side
+            last = rows.size - 1 - k
+            head += rows[k]
+            back += rows[last]
+            fresh[last] = back
+            sums[k] = (tail[k + 1] + head) * scale
         tail, fresh = fresh, tail
 
 

@@ -37,12 +37,12 @@ def atr(high, low, close, period, out):
     value = 0.0
     for t in range(close.size):
         h, lo, c = high[t], low[t], close[t]
-        out[t] = np.nan
-        if h - lo + c != h - lo + c and (h != h or lo != lo or c != c):  # one look, and a second where it is NaN
-            continue
-        top = h if h > before else before
-        bottom = lo if lo < before else before
+        top = before if before > h else h  # NaN if h is, and bottom if lo is
+        bottom = before if before < lo else lo
         part = (top - bottom) * scale
+        if part != part or c != c:
+            out[t] = np.nan
+            continue
         before = c
         if seen >= period:
             value = value * keep + part
@@ -51,8 +51,7 @@ def atr(high, low, close, period, out):
         if seen >= 0:
             value += part
         seen += 1
-        if seen == period:
-            out[t] = value
+        out[t] = value if seen == period else np.nan
 
 
 @njit(cache=True)
