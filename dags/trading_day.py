@@ -1,7 +1,7 @@
 """One run takes one book over one session: trading_day for the configured book, replay_day for named ones.
 
     ingest > validate > turn > settle > gate > signal (one task a strategy) > risk > plan > approve > submit
-                                  └──────────────────────────────────── report ─────┴──────────────> close
+                                  └──────────────────────────────────── report ─────┴──────────────> close > prove
 
 What each stage does and when a run is red: trading_day.md, shown by Airflow as 'Dag Docs'. Orders wait for the
 report: nothing is sent that nobody could read. `turn` keeps a book's sessions in order, whatever started them:
@@ -98,7 +98,7 @@ def session_dag(dag_id: str, description: str, *, named_books: bool) -> None:
         [settled, plan] >> report
         [plan, report] >> asked >> signed
         [asked, signed] >> submit  # nobody was asked: signed is skipped
-        [report, submit] >> close
+        [report, submit] >> close >> stage("prove")  # undoes nothing: the session is closed
         [report, submit] >> outcome  # an empty task: what failed before it makes the run red
 
 

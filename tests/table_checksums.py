@@ -13,7 +13,19 @@ from tradecore.storage.connection import SCHEMA
 CLOCK = frozenset(
     {
         *("started_at", "changed_at", "opened_at", "applied_at", "known_at", "checked_at", "found_at"),
-        *("happened_at", "decided_at", "as_of", "raised_at", "next_try_at", "sent_at"),
+        *(
+            "happened_at",
+            "decided_at",
+            "as_of",
+            "raised_at",
+            "next_try_at",
+            "sent_at",
+            "selected_at",
+            "replaced_at",
+            "newest_at",
+            "first_at",
+            "proved_at",
+        ),
     }
 )
 # Rows that tell what happened to a process, and not to a book.

@@ -62,6 +62,11 @@ class Context:
     def next_bar_end(self) -> datetime:
         return self.calendar.next_bar_end(self.bar_end_at, self.record.timeframe)
 
+    def as_of(self) -> datetime | None:
+        """Return as of when this bar's stages read bars and actions: its manifest's time; None (now) without one."""
+        row = self.conn.execute(bars.SQL["manifest"], self.key).fetchone()
+        return row[0] if row else None
+
     def status(self, bar_end: datetime | None = None) -> str:
         """Return where a bar of this book stands: '' when no run of it has started."""
         row = self.conn.execute(books.SQL["run"], (self.book, bar_end or self.bar_end_at)).fetchone()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tradecore import certificates, market, order_style, provenance, waiting
+from tradecore import certificates, configurations, market, order_style, provenance, waiting
 from tradecore.backtest import step
 from tradecore.bars import Panel
 from tradecore.context import Context
@@ -99,15 +99,19 @@ def window_panel(ctx: Context, instruments: list[Instrument], rows: int) -> Pane
     """Return the last `rows` bars up to this one."""
     ends = market.bar_ends_until(ctx.calendar, ctx.bar_end_at, ctx.record.timeframe, rows)
     return market.read_panel(
-        ctx.conn, timeframe=ctx.record.timeframe, source=ctx.record.source, instruments=instruments, ends=ends
+        ctx.conn,
+        timeframe=ctx.record.timeframe,
+        source=ctx.record.source,
+        instruments=instruments,
+        ends=ends,
+        as_of=ctx.as_of(),
     )
 
 
 def decide(ctx: Context) -> dict[str, object]:
     """Turn the signals of this bar into targets, limits and a versioned decision; unchanged inputs change nothing."""
     at = bench(ctx)
-    lookback = max([r.lookback_bars for r in at.rules] + [ctx.settings.trading.risk.volatility_lookback_bars + 1])
-    panel = window_panel(ctx, at.instruments, lookback)
+    panel = window_panel(ctx, at.instruments, market.window_rows(ctx.settings, at.rules))
     scores, runs = _scores(ctx, at, panel)
     stopped = [name for name, ok, _ in runs if not ok and _on_failure(at, name) == "stop"]
     if stopped:
@@ -123,7 +127,8 @@ def decide(ctx: Context) -> dict[str, object]:
         return {"decision": "none", "reason": reason}
     params = step.step_params(ctx.settings.trading.risk, ctx.settings.trading.execution)
     data = provenance.data_hash(panel, market.bar_row(at.bar, 1))
-    config, code = ctx.settings.config_hash(), provenance.code_hash(ctx.settings.home)
+    config = configurations.keep(ctx.conn, ctx.settings, ctx.now)
+    code = provenance.code_hash(ctx.settings.home)
     inputs = provenance.hash_of(data, config, code, at.loaded.state_hash, sorted(runs))
     last = newest(ctx)
     if last and last[1] == inputs:
@@ -157,6 +162,7 @@ def decide(ctx: Context) -> dict[str, object]:
             "config": config,
             "code": code,
             "state": at.loaded.state_hash,
+            "as_of": ctx.as_of(),
             "now": ctx.now,
         },
     )

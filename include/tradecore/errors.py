@@ -23,6 +23,7 @@ TradecoreError
 │   └── Unknown            ask: the order may be at the venue; only a look-up by its id ends that
 ├── StrategyError          a strategy failed or returned what it may not
 ├── SweepError             a sweep cannot go on, or is not the one that was begun
+├── ProofDiffers           a past session computed again gives something else than it gave
 ├── NotBuilt               an order type or feature that a later release brings
 └── DeliveryError          an alert could not be delivered
 """
@@ -160,6 +161,10 @@ class StrategyError(TradecoreError):
 
 class SweepError(TradecoreError):
     """A sweep or walk-forward that cannot go on: unknown, unfinished, or begun with other data, settings or code."""
+
+
+class ProofDiffers(TradecoreError):
+    """A session computed again from what its decision names differs. `stage` names the first one that does."""
 
 
 class NotBuilt(TradecoreError):

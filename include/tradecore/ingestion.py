@@ -21,6 +21,7 @@ from tradecore.settings import Settings
 from tradecore.storage import bars as stored
 from tradecore.storage import selection
 from tradecore.storage.bars import Action
+from tradecore.storage.selection import Stamp
 from tradecore.units import to_ns
 
 VERSION_DTYPE = np.dtype(
@@ -79,11 +80,12 @@ def ingest_range(
             rows=_versions(batch, ids, to_ns(now), lag_ns if assumed else None),
             now=now,
         )
+        stamp = selection.next_stamp(conn, trading.data.feed, now)
         new = stored.append_actions(
             conn,
             source=trading.data.feed,
             assumed=assumed,
-            now=now,
+            now=stamp.at,
             actions=[
                 Action(
                     instrument_id=ids[a.symbol],
@@ -93,12 +95,12 @@ def ingest_range(
                     ratio_den=a.ratio_den,
                     dividend_e6=a.dividend_e6,
                     pay_date=a.pay_date,
-                    known_at=_action_known_at(calendar, a.ex_date) if assumed else now,
+                    known_at=_action_known_at(calendar, a.ex_date, stamp) if assumed else stamp.at,
                 )
                 for a in actions
             ],
         )
-        _refresh_after(conn, settings, new)
+        _refresh_after(conn, settings, new, stamp.at)
     conn.commit()
     return {
         "versions": len(changed),
@@ -185,27 +187,26 @@ def _one_a_day(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
     return list(out.values())
 
 
-def _action_known_at(calendar: Calendar, ex_date: date) -> datetime:
-    """A bulk-loaded action counts as known at the close before its ex-date."""
-    return (
-        calendar.session(calendar.previous_session(ex_date)).close_at
-        if calendar.is_session(ex_date)
-        else datetime.combine(
-            ex_date, datetime.min.time(), tzinfo=calendar.session(calendar.last_session).close_at.tzinfo
-        )
-    )
+def _action_known_at(calendar: Calendar, ex_date: date, stamp: Stamp) -> datetime:
+    """A bulk-loaded action counts as known at the close before its ex-date; one that decisions looked for, from now."""
+    decided = stamp.decided_until
+    if decided is not None and ex_date <= calendar.next_session(calendar.session_of(decided)):
+        return stamp.at
+    if calendar.is_session(ex_date):
+        return min(stamp.at, calendar.session(calendar.previous_session(ex_date)).close_at)
+    return min(stamp.at, datetime.combine(ex_date, datetime.min.time(), tzinfo=UTC))
 
 
-def _refresh_after(conn: psycopg.Connection, settings: Settings, new: Sequence[Action]) -> None:
+def _refresh_after(conn: psycopg.Connection, settings: Settings, new: Sequence[Action], at: datetime) -> None:
     """Actions learned after their bars were selected change the factors behind them."""
     since: dict[int, datetime] = {}
     for action in new:
-        at = datetime.combine(action.ex_date, datetime.min.time(), tzinfo=UTC)
-        since[action.instrument_id] = min(at, since.get(action.instrument_id, at))
+        start = datetime.combine(action.ex_date, datetime.min.time(), tzinfo=UTC)
+        since[action.instrument_id] = min(start, since.get(action.instrument_id, start))
     if since:
-        selection.refresh_factors(
-            conn, timeframe=settings.trading.book.timeframe, source=settings.trading.data.feed, since=since
-        )
+        timeframe, source = settings.trading.book.timeframe, settings.trading.data.feed
+        selection.refresh_factors(conn, timeframe=timeframe, source=source, since=since, at=at)
+        selection.set_clock(conn, source, at)
 
 
 def _versions(batch: BarBatch, ids: dict[str, int], now_ns: int, lag_ns: int | None) -> np.ndarray:

@@ -147,10 +147,13 @@ def read_panel(
     source: str,
     instruments: Sequence[Instrument],
     ends: Sequence[tuple[date, datetime]],
+    as_of: datetime | None = None,
 ) -> Panel:
-    """Read the panel of some instruments at some (session, bar end) pairs."""
+    """Read the panel of some instruments at some (session, bar end) pairs, as known at as_of (None: now)."""
     ns, day = stored.session_days(ends)
-    return stored.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments, bar_end_ns=ns, day=day)
+    return stored.read_panel(
+        conn, timeframe=timeframe, source=source, instruments=instruments, bar_end_ns=ns, day=day, as_of=as_of
+    )
 
 
 def to_market(
@@ -252,6 +255,12 @@ def capital_of(found: Sequence[Rule], names: Sequence[str], instruments: Sequenc
     share = np.array([by_name[s].share if s in by_name else 0.0 for s in names])
     member = np.array([[s in by_name and i.symbol in by_name[s].symbols for i in instruments] for s in names], np.bool_)
     return Capital(share, member.reshape(len(names), len(instruments)))
+
+
+def window_rows(settings: Settings, found: Sequence[Rule] | None = None) -> int:
+    """Return how many bars back a decision looks: the longest look-back of the strategies, or the volatility's."""
+    loaded = rules(settings) if found is None else found
+    return max([r.lookback_bars for r in loaded] + [settings.trading.risk.volatility_lookback_bars + 1])
 
 
 def columns_of(rule: Rule, instruments: Sequence[Instrument]) -> list[int]:

@@ -10,6 +10,7 @@
     approve   a person's signature under the sheet's hash, where one is asked for
     submit    inside the venue's window, once per client order id
     close     the bar is done: the next one may move the book
+    prove     the daily proof: the bar computed again from what its decision names gives the same hashes
 
 Each stage commits its own transaction, may run again, and returns keys and counts, never data.
 """
@@ -53,7 +54,7 @@ from tradecore.context import (
     session_by_hand,
     turn,
 )
-from tradecore.errors import StrategyError, TradecoreError
+from tradecore.errors import ProofDiffers, StrategyError, TradecoreError
 from tradecore.execution.broker import Desk
 from tradecore.interventions import at_venue
 from tradecore.model import STATE_NAMES
@@ -280,12 +281,43 @@ def close(ctx: Context, failed: Sequence[str] = ()) -> Result:
             ctx.set_status("closed", outcome)
     ctx.conn.commit()
     row = ctx.conn.execute(books.SQL["run"], ctx.key).fetchone()
-    reported = ctx.conn.execute(decision.SQL["report"], ctx.key).fetchone()
     ctx.conn.rollback()
-    if reported and row and row[0] == "closed":
+    if row and row[0] == "closed" and _reported(ctx):
         report(ctx)
     deliver_quietly(ctx)
     return {"status": str(row[0]) if row else "not started", "outcome": str(row[1]) if row else ""}
+
+
+def _reported(ctx: Context) -> bool:
+    found = ctx.conn.execute(decision.SQL["report"], ctx.key).fetchone() is not None
+    ctx.conn.rollback()
+    return found
+
+
+def prove(ctx: Context) -> Result:
+    """Compute the bar again as of its decision and compare the hashes of every stage; undoes nothing.
+
+    Raises ProofDiffers, with the first stage that differs, once that is stored and alerted.
+    """
+    from tradecore.research.replay import proof
+
+    if ctx.status() not in context_of.SETTLED:
+        ctx.conn.rollback()
+        return {"proof": "nothing to prove: not settled"}
+    result = proof.prove(ctx)
+    if result.pop("for_the_report") and _reported(ctx):
+        report(ctx)
+    deliver_quietly(ctx)
+    if result["stage"]:
+        changed = ", ".join(str(name) for name in result["changed_inputs"]) or "no input"
+        raise ProofDiffers(
+            f"session {ctx.session_date} of book {ctx.book!r} computed again differs from stage {result['stage']} on; "
+            f"changed since: {changed}.",
+            next_step=f"python -m tradecore replay {ctx.session_date} --book {ctx.book}",
+            stage=result["stage"],
+            result=result,
+        )
+    return result
 
 
 def run_bar(ctx: Context, say: Callable[[str, Result], None] = lambda stage, result: None) -> dict[str, Result]:
@@ -413,6 +445,7 @@ __all__ = [
     "load_history",
     "open_book",
     "plan",
+    "prove",
     "question",
     "report",
     "risk",

@@ -242,13 +242,15 @@ class NameChart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hashes:
-    """Names of what the decision was made from; empty strings where nothing was decided."""
+    """Names of what the decision was made from; empty strings where nothing was decided. proof: the daily proof, in
+    words, once it was made."""
 
     inputs: str
     data: str
     config: str
     code: str
     sheet: str
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 import numpy as np
 
-from tradecore import market, observation, provenance, venue_bar
+from tradecore import configurations, market, observation, provenance, venue_bar
 from tradecore.backtest import step
 from tradecore.context import SETTLED, Context, require_turn
 from tradecore.model import (
@@ -33,6 +33,7 @@ from tradecore.model import (
     STATE,
     STATE_NAMES,
     Book,
+    Instrument,
     Instruments,
     Journal,
     Market,
@@ -40,6 +41,7 @@ from tradecore.model import (
 )
 from tradecore.storage import bars as stored
 from tradecore.storage import books
+from tradecore.storage.bars import Member
 from tradecore.storage.books import Axes, LoadedBook
 from tradecore.storage.connection import book_lock
 from tradecore.units import from_day, shares, to_ns, usd
@@ -75,6 +77,8 @@ def settle_bar(ctx: Context) -> dict[str, object]:
             book=moved.after,
             axes=moved.axes,
             order_ids=moved.loaded.order_ids,
+            as_of=ctx.as_of(),
+            config_hash=configurations.keep(ctx.conn, ctx.settings, ctx.now),
         )
         moved.store()
         ctx.set_status("settled")
@@ -152,32 +156,41 @@ def load_bar(ctx: Context, axes: Axes) -> tuple[Market, Instruments]:
     """Return this bar and the next one's actions as a Market [2, n], and the instruments' ticks and steps."""
     by_id = stored.instruments_by_id(ctx.conn, axes.instruments)
     instruments = [by_id[i] for i in axes.instruments]
+    members = stored.read_universe(ctx.conn, ctx.record.universe)
+    return bar_as_of(ctx, instruments, members, ctx.as_of()), market.instrument_arrays(instruments)
+
+
+def bar_as_of(
+    ctx: Context, instruments: Sequence[Instrument], members: Sequence[Member], as_of: datetime | None
+) -> Market:
+    """Return this bar and the next one's actions as a Market [2, n], as known at as_of (None: now)."""
+    ids = [i.instrument_id for i in instruments]
     panel = market.read_panel(
         ctx.conn,
         timeframe=ctx.record.timeframe,
         source=ctx.record.source,
         instruments=instruments,
         ends=[(ctx.session_date, ctx.bar_end_at)],
+        as_of=as_of,
     )
     until: date = ctx.calendar.session_of(ctx.next_bar_end)
     previous = ctx.calendar.session_of(ctx.previous_bar_end)
     after = previous if previous != ctx.session_date else from_day(int(panel.day[0]))
     actions = stored.read_actions(
-        ctx.conn, source=ctx.record.source, instruments=axes.instruments, after=after, until=until
+        ctx.conn, source=ctx.record.source, instruments=ids, after=after, until=until, as_of=as_of
     )
     ns = to_ns(ctx.bar_end_at)
     deposit = ctx.conn.execute(books.SQL["deposits"], ctx.key).fetchone()
     person = ctx.conn.execute(books.SQL["person_state"], ctx.key).fetchone()
-    found = market.to_market(
+    return market.to_market(
         panel,
         actions,
         calendar=ctx.calendar,
         timeframe=ctx.record.timeframe,
         deposits={ns: int(deposit[0])} if deposit else None,
         person_states={ns: int(person[0])} if person else None,
-        left_days=market.left_days(stored.read_universe(ctx.conn, ctx.record.universe), axes.instruments),
+        left_days=market.left_days(members, ids),
     )
-    return found, market.instrument_arrays(instruments)
 
 
 def _expire_unsent(ctx: Context) -> None:

@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 import psycopg
 
-from tradecore import market, operations
+from tradecore import market, operations, provenance
 from tradecore.bars import Panel
-from tradecore.context import Context
+from tradecore.context import Context, held_instruments
 from tradecore.model import Instrument
 from tradecore.provenance import hash_of
 from tradecore.sessions import Calendar
@@ -63,7 +63,7 @@ def validate_range(
         failed = written = 0
         if fresh:
             verdicts = validate(fresh, trading.validation)
-            written, kept = _select(conn, settings, members, verdicts, versions)
+            written, kept = _select(conn, settings, members, verdicts, versions, now)
             for verdict in verdicts:
                 failed += _record(conn, settings, verdict, kept, now)
             _alert_kept(settings, conn, kept, now)
@@ -152,6 +152,7 @@ def _select(
     members: Sequence[Member],
     verdicts: Sequence[SessionVerdict],
     versions: Sequence[VersionRow],
+    now: datetime,
 ) -> tuple[int, list[CheckRow]]:
     """Make the rows that passed the current bars; where the newest statement failed, a bar of an earlier one stays.
 
@@ -176,6 +177,7 @@ def _select(
         source=trading.data.feed,
         passed=passed,
         failed=[known[key] for key in failed],
+        now=now,
     )
     return len(passed), [failed[v.instrument_id, v.bar_end_at, v.dup_no] for v in kept]
 
@@ -245,37 +247,50 @@ def _record(
 
 
 def write_manifest(ctx: Context) -> None:
-    """Record what this bar's data are, as known now. Commits."""
-    members = stored.read_universe(ctx.conn, ctx.record.universe)
+    """Record what the data of this bar are, as of which time its stages read them. Commits.
+
+    While what they may read stays the same, so does that time. Another one is later than every change so far.
+    """
+    with ctx.conn.transaction():
+        stamp = selection.next_stamp(ctx.conn, ctx.record.source, ctx.now)
+        found = _manifest(ctx)
+        before = ctx.conn.execute(stored.SQL["manifest"], ctx.key).fetchone()
+        if before is None or before[1:] != (found["hash"], found["window_hash"]):
+            where = {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date, "as_of": stamp.at}
+            ctx.conn.execute(stored.SQL["add_manifest"], {**where, **found})
+            selection.set_clock(ctx.conn, ctx.record.source, stamp.at)
+    ctx.conn.commit()
+
+
+def _manifest(ctx: Context) -> dict[str, object]:
+    """Return hashes and counts of what this bar's stages may read: bars as far as they look back, actions up to the
+    next session."""
+    record, conn = ctx.record, ctx.conn
+    members = market.and_held(stored.read_universe(conn, record.universe), held_instruments(ctx))
+    instruments, rows = [m.instrument for m in members], market.window_rows(ctx.settings)
     panel = market.read_panel(
-        ctx.conn,
-        timeframe=ctx.record.timeframe,
-        source=ctx.record.source,
-        instruments=[m.instrument for m in members],
-        ends=[(ctx.session_date, ctx.bar_end_at)],
+        conn,
+        timeframe=record.timeframe,
+        source=record.source,
+        instruments=instruments,
+        ends=market.bar_ends_until(ctx.calendar, ctx.bar_end_at, record.timeframe, rows),
     )
     actions = stored.read_actions(
-        ctx.conn,
-        source=ctx.record.source,
-        instruments=[m.instrument.instrument_id for m in members],
+        conn,
+        source=record.source,
+        instruments=[i.instrument_id for i in instruments],
         after=ctx.calendar.previous_session(ctx.session_date),
         until=ctx.calendar.next_session(ctx.session_date),
     )
-    digest = hash_of(
-        [a.tolist() for a in (panel.open, panel.high, panel.low, panel.close, panel.volume)],
-        [(a.instrument_id, str(a.ex_date), a.kind, a.ratio_num, a.ratio_den, a.dividend_e6) for a in actions],
-    )
-    ctx.conn.execute(
-        stored.SQL["add_manifest"],
-        {
-            "book": ctx.book,
-            "bar_end": ctx.bar_end_at,
-            "session": ctx.session_date,
-            "as_of": ctx.now,
-            "hash": digest,
-            "bars": int(panel.traded.sum()),
-            "actions": len(actions),
-            "source": ctx.record.source,
-        },
-    )
-    ctx.conn.commit()
+    bar = panel.rows(rows - 1, rows)
+    return {
+        "source": record.source,
+        "hash": hash_of(
+            [a.tolist() for a in (bar.open, bar.high, bar.low, bar.close, bar.volume)],
+            [(a.instrument_id, str(a.ex_date), a.kind, a.ratio_num, a.ratio_den, a.dividend_e6) for a in actions],
+        ),
+        "bars": int(bar.traded.sum()),
+        "actions": len(actions),
+        "window_hash": provenance.data_hash(panel),
+        "window_bars": int(panel.traded.sum()),
+    }

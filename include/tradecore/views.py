@@ -172,6 +172,7 @@ def status(found: Settings, conn: psycopg.Connection, name: str, now: datetime) 
         held = waiting.wait_of(found, conn, book_calendar(found), record, last[0], now)
         late = late and not (held is not None and last[1] == due)
     trouble = execution_views.trouble(conn, name)
+    proof = _proof(conn, name)
     return {
         "book": name,
         "open": True,
@@ -184,11 +185,18 @@ def status(found: Settings, conn: psycopg.Connection, name: str, now: datetime) 
         "waiting": held.what if held else "",
         "venue": execution_views.venue(found, conn, name)["text"],
         **trouble,
+        "proof": proof,
         "undelivered": failures,
-        "well": state.healthy and not late and not any(trouble.values()),
+        "well": state.healthy and not late and not any(trouble.values()) and proof.get("verdict") != "different",
         "state": book(conn, name)["state"],
         "ordered": _ordered(conn, name),
     }
+
+
+def _proof(conn: psycopg.Connection, name: str) -> dict[str, Any]:
+    """Return the newest daily proof of a book; empty where none was made."""
+    row = conn.execute(queries.load("replay")["newest_proof"], (name,)).fetchone()
+    return dict(zip(("session", "verdict", "stage", "changed_inputs"), row[:4], strict=True)) if row else {}
 
 
 def _ordered(conn: psycopg.Connection, name: str) -> str:
@@ -227,6 +235,13 @@ def status_text(r: dict[str, Any]) -> str:
     if r["open_breaks"]:
         lines.append(f"  {len(r['open_breaks'])} OPEN BREAKS: nothing is sent. next: python -m tradecore breaks")
     lines += [f"  UNKNOWN order: {i}. next: python -m tradecore orders --events" for i in r["unknown_orders"]]
+    if r["proof"].get("verdict") == "different":
+        lines.append(
+            f"  PROOF of {r['proof']['session']} differs from stage {r['proof']['stage']} on. next: "
+            f"python -m tradecore replay {r['proof']['session']} --book {r['book']}"
+        )
+    elif r["proof"]:
+        lines.append(f"  proof: session {r['proof']['session']} computed again gives the same")
     lines += [f"  undelivered: {f}" for f in r["undelivered"]]
     return "\n".join(lines if not r["well"] else [*lines, "  all is well"])
 

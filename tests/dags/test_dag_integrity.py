@@ -24,7 +24,7 @@ PARSE_LIMIT_S = 0.3
 READS = 5
 STAGES = (
     "ingest", "validate", "turn", "settle", "gate", "signal", "risk", "plan", "report", "approve", "submit",
-    "close",
+    "close", "prove",
 )  # fmt: skip
 SESSION_DAGS = ("trading_day", "replay_day")
 RESEARCH_DAGS = ("research_backtest", "research_analyse", "research_sweep")
@@ -146,9 +146,10 @@ def test_wiring(bag, dag_id):
         "none_failed_min_one_success",
     )
     assert (upstream["close.run"], rules["close.run"]) == ({"report.run", "submit.run"}, "all_done")
+    assert upstream["prove.run"] == {"close.run"}, "it undoes nothing: the session is closed"
     assert upstream["close.outcome"] == {"report.run", "submit.run"}
     assert rules["close.outcome"] == "none_failed"
-    assert {task.task_id for task in dag.leaves} == {"close.run", "close.outcome"}
+    assert {task.task_id for task in dag.leaves} == {"prove.run", "close.outcome"}
     special = {"risk.run", "report.run", "submit.run", "close.run", "close.outcome"}
     assert {rule for task, rule in rules.items() if task not in special} == {"all_success"}
 

@@ -8,6 +8,7 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
     people,
     venue,
     looking,
+    replaying,
     research,
     sweeps,
     certifying,
@@ -15,4 +16,16 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
 )
 from tradecore.cli.shell import app, main
 
-__all__ = ["app", "certifying", "looking", "main", "people", "research", "stages", "sweeps", "upkeep", "venue"]
+__all__ = [
+    "app",
+    "certifying",
+    "looking",
+    "main",
+    "people",
+    "replaying",
+    "research",
+    "stages",
+    "sweeps",
+    "upkeep",
+    "venue",
+]

@@ -50,14 +50,14 @@ def main() -> None:
         )
 
 
-def fail(error: TradecoreError) -> None:
+def fail(error: TradecoreError, code: int = EXIT_ERROR) -> None:
     message = error.message.rstrip()
     if "--json" in sys.argv:
         typer.echo(json.dumps({"error": type(error).__name__, "message": message, "next_step": error.next_step}))
     typer.echo(f"error: {message}", err=True)
     if error.next_step:
         typer.echo(f"  next: {error.next_step}", err=True)
-    raise SystemExit(EXIT_ERROR)
+    raise SystemExit(code)
 
 
 def show(result: object, as_json: bool, human: str = "") -> None:

@@ -96,6 +96,13 @@ def _decision(report: SessionReport) -> Iterator[Attention]:
                 next_step="Its holdings follow its on_failure setting; the others traded. Fix it before the next "
                 "session.",
             )
+    if "differs" in report.hashes.proof:
+        yield Attention(
+            severity="error",
+            what=f"The daily proof: {report.hashes.proof}.",
+            next_step=f"python -m tradecore replay {report.session_date} --book {report.book} shows each difference "
+            "and which input changed.",
+        )
     if report.approval_required and report.sheet and not report.verdict:
         yield Attention(
             severity="warning",

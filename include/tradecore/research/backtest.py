@@ -69,7 +69,7 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         raise SessionError(
             f"there is no session of {calendar.name} from {first} to {last}.", next_step="give a longer range"
         )
-    back = max([r.lookback_bars for r in rules] + [trading.risk.volatility_lookback_bars + 1])
+    back = market.window_rows(settings, rules)
     panel = market.read_panel(
         conn,
         timeframe=timeframe,

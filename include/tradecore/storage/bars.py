@@ -176,12 +176,12 @@ def latest_versions(
             bar_end_at=r[2],
             dup_no=r[3],
             known_at=r[4],
-            known_at_assumed=False,
-            open=r[5],
-            high=r[6],
-            low=r[7],
-            close=r[8],
-            volume=r[9],
+            known_at_assumed=r[5],
+            open=r[6],
+            high=r[7],
+            low=r[8],
+            close=r[9],
+            volume=r[10],
         )
         for r in rows.fetchall()
     ]
@@ -215,11 +215,18 @@ def append_actions(
 
 
 def read_actions(
-    conn: psycopg.Connection, *, source: str, instruments: Sequence[int], after: date, until: date
+    conn: psycopg.Connection,
+    *,
+    source: str,
+    instruments: Sequence[int],
+    after: date,
+    until: date,
+    as_of: datetime | None = None,
 ) -> list[Action]:
-    """Return the actions with after < ex_date <= until as last known, by ex-date."""
+    """Return the actions with after < ex_date <= until as known at as_of (None: now), by ex-date."""
     rows = conn.execute(
-        SQL["actions"], {"source": source, "instruments": list(instruments), "after": after, "until": until}
+        SQL["actions"],
+        {"source": source, "instruments": list(instruments), "after": after, "until": until, "as_of": as_of},
     ).fetchall()
     found = [
         Action(
@@ -249,10 +256,12 @@ def read_panel(
     instruments: Sequence[Instrument],
     bar_end_ns: np.ndarray,
     day: np.ndarray,
+    as_of: datetime | None = None,
 ) -> Panel:
     """Read the bars of instruments at the given bar ends [T] into a Panel; absent ones do not trade.
 
-    The database packs the bars of an instrument into one value, which np.frombuffer reads.
+    as_of: the selection of that time, with the factors of then; None: the present one. The database packs the bars of
+    an instrument into one value, which np.frombuffer reads.
     """
     shape = (bar_end_ns.size, len(instruments))
     cells = {name: np.zeros(shape, np.int64) for name in _CELLS}
@@ -260,8 +269,9 @@ def read_panel(
     if bar_end_ns.size and instruments:
         ids = np.array([i.instrument_id for i in instruments], np.int64)
         packed = conn.cursor(binary=True).execute(
-            SQL["read_panel"],
+            SQL["read_panel" if as_of is None else "read_panel_as_of"],
             {
+                "as_of": as_of,
                 "timeframe": timeframe,
                 "source": source,
                 "instruments": ids.tolist(),

@@ -123,12 +123,19 @@ def save(
     book: Book,
     axes: Axes,
     order_ids: dict[tuple[int, int], str],
+    as_of: datetime | None = None,
+    config_hash: str = "",
 ) -> str:
-    """Store a canonical book after a bar; return its hash. Once per bar: the ledger is never rewritten."""
+    """Store a canonical book after a bar; return its hash. Once per bar: the ledger is never rewritten.
+
+    as_of, config_hash: as of when the bar was read, and with which configuration it was settled, for a replay.
+    """
     key = (name, bar_end)
     digest = state_hash(book, axes)
     with conn.cursor() as cur:
-        cur.execute(SQL["add_state"], (*key, session, *(int(x) for x in book.acct[:N_ORDERS]), digest))
+        cur.execute(
+            SQL["add_state"], (*key, session, *(int(x) for x in book.acct[:N_ORDERS]), digest, as_of, config_hash)
+        )
         cur.executemany(
             SQL["add_position"],
             [
@@ -194,10 +201,12 @@ def load(
     *,
     with_planned: bool,
     at_venue: Sequence[str] | None = None,
+    back_then: bool = False,
 ) -> LoadedBook:
     """Load a book as it was after a bar; with_planned adds the orders of that bar's decision that were acknowledged.
 
-    at_venue: client ids of the orders that a real venue has, in the place of those that the book carried.
+    at_venue: client ids of the orders that a real venue has, in the place of those that the book carried. back_then:
+    orders as they stood when that bar was decided on, or (with_planned) before the next one, whatever became of them.
     Raises BookError when there is no state of that bar.
     """
     key = (name, bar_end)
@@ -210,10 +219,11 @@ def load(
         )
     where = {instrument: i for i, instrument in enumerate(axes.instruments)}
     if at_venue is None:
-        carried = conn.execute(SQL["carried"], key).fetchall()
+        decided = back_then and not with_planned
+        carried = conn.execute(SQL["carried_when_decided" if decided else "carried"], key).fetchall()
     else:
         carried = conn.execute(SQL["working"], {"book": name, "before": bar_end, "ids": list(at_venue)}).fetchall()
-    planned = conn.execute(SQL["planned"], key).fetchall() if with_planned else []
+    planned = conn.execute(SQL["planned_back_then" if back_then else "planned"], key).fetchall() if with_planned else []
     planned = [p for p in planned if p[11] == "ACKED"]
     lots = conn.execute(SQL["lots"], key).fetchall()
     n_lots = 1 + max((r[1] for r in lots), default=0)

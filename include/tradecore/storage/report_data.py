@@ -380,13 +380,8 @@ def _charts(read: _Reader, sheet: list[Row]) -> tuple[NameChart, ...]:
 def _hashes(decision: Row | None) -> Hashes:
     if decision is None:
         return Hashes(inputs="", data="", config="", code="", sheet="")
-    return Hashes(
-        inputs=decision["inputs_hash"],
-        data=decision["data_hash"],
-        config=decision["config_hash"],
-        code=decision["code_hash"],
-        sheet=decision["sheet_hash"],
-    )
+    names = {name: decision[f"{name}_hash"] for name in ("inputs", "data", "config", "code", "sheet")}
+    return Hashes(**names, proof=decision["proof"] or "")
 
 
 def _worth(qty_e6: int, price_e4: int) -> int:

@@ -39,15 +39,48 @@ class _Run:
     factor: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """When a change of a source's data counts as known, and up to which bar end decisions were made on them."""
+
+    at: datetime
+    decided_until: datetime | None
+
+
+def next_stamp(conn: psycopg.Connection, source: str, now: datetime) -> Stamp:
+    """Return the time to stamp changes or a manifest with: later than all before it. Locks the data until the commit.
+
+    Clocks of processes differ, and a transaction may end after one that began later: the stamps do not.
+    """
+    conn.execute(SQL["lock_data"])
+    newest = conn.execute(SQL["next_stamp"], {"source": source, "now": now}).fetchone()
+    decided = conn.execute(SQL["decided_until"], {"source": source}).fetchone()
+    return Stamp(at=newest[0] if newest else now, decided_until=decided[0] if decided else None)
+
+
+def set_clock(conn: psycopg.Connection, source: str, at: datetime) -> None:
+    """Write down that something was stamped."""
+    conn.execute(SQL["set_clock"], {"source": source, "at": at})
+
+
 def select_bars(
-    conn: psycopg.Connection, *, timeframe: str, source: str, passed: Sequence[VersionRow], failed: Sequence[VersionRow]
+    conn: psycopg.Connection,
+    *,
+    timeframe: str,
+    source: str,
+    passed: Sequence[VersionRow],
+    failed: Sequence[VersionRow],
+    now: datetime,
 ) -> list[VersionRow]:
     """Make validated versions the current bars, with their forward factors; drop what fails now and was selected.
 
-    A bar that an earlier statement of the vendor left stays where a later one failed: it was validated before it was
-    selected. Factors behind a changed bar are computed anew. Returns the failed versions whose earlier bar stays.
+    What they replace is kept, and they count as known from the next stamp on; a bulk load's from their assumed known_at
+    on, but for bars that a decision has looked for already. A bar that an earlier statement of the vendor left stays
+    where a later one failed: it was validated before it was selected. Factors behind a changed bar are computed anew.
+    Returns the failed versions whose earlier bar stays.
     """
-    where = {"timeframe": timeframe, "source": source}
+    stamp = next_stamp(conn, source, now)
+    where = {"timeframe": timeframe, "source": source, "now": stamp.at}
     bad: dict[int, list[datetime]] = defaultdict(list)
     for row in failed:
         bad[row.instrument_id].append(row.bar_end_at)
@@ -68,24 +101,34 @@ def select_bars(
         since[instrument] = min([*ends, since.get(instrument, ends[0])])
     factors, runs = _factors(conn, timeframe, source, since, staged, len(passed))
     if passed:
-        _upsert(conn, where, passed, prices, factors)
+        _upsert(conn, where, passed, prices, factors, [_selected_at(row, stamp) for row in passed])
     _set_factors(conn, where, runs)
+    set_clock(conn, source, stamp.at)
     earlier = set(conn.execute(SQL["earlier_bars"], {**where, **lists}).fetchall()) if failed else set()
     return [r for r in failed if (r.instrument_id, r.bar_end_at) in earlier]
 
 
-def refresh_factors(conn: psycopg.Connection, *, timeframe: str, source: str, since: Mapping[int, datetime]) -> None:
-    """Compute the forward factors of instruments' bars from {instrument: since} on; store those that changed."""
+def refresh_factors(
+    conn: psycopg.Connection, *, timeframe: str, source: str, since: Mapping[int, datetime], at: datetime
+) -> None:
+    """Compute the forward factors of instruments' bars from {instrument: since} on; store those that changed, as known
+    from `at` on."""
     _, runs = _factors(conn, timeframe, source, since, {}, 0)
-    _set_factors(conn, {"timeframe": timeframe, "source": source}, runs)
+    _set_factors(conn, {"timeframe": timeframe, "source": source, "now": at}, runs)
+
+
+def _selected_at(row: VersionRow, stamp: Stamp) -> datetime:
+    seen = stamp.decided_until is not None and row.bar_end_at <= stamp.decided_until
+    return min(row.known_at, stamp.at) if row.known_at_assumed and not seen else stamp.at
 
 
 def _upsert(
     conn: psycopg.Connection,
-    where: Mapping[str, str],
+    where: Mapping[str, object],
     passed: Sequence[VersionRow],
     prices: np.ndarray,
     factors: np.ndarray,
+    selected: Sequence[datetime],
 ) -> None:
     """COPY the bars into a stage, then one insert that touches only what differs."""
     conn.execute(SQL["create_bar_stage"])
@@ -98,8 +141,10 @@ def _upsert(
         **{f"{name}_e4": prices[:, k] for k, name in enumerate(PRICES)},
         "volume": np.rint([r.volume for r in passed]).astype(np.int64),
         "adj_factor": factors,
+        "selected_at": binary.timestamps(np.array([to_ns(at) for at in selected], np.int64)),
     }
     binary.copy_in(conn, "stage_bars", columns)
+    conn.execute(SQL["keep_replaced"], where)
     conn.execute(SQL["upsert_bars"], where)
 
 
@@ -171,7 +216,7 @@ def _changed(instrument: int, links: Sequence[_Link], values: Sequence[float]) -
     return runs
 
 
-def _set_factors(conn: psycopg.Connection, where: Mapping[str, str], runs: Sequence[_Run]) -> None:
+def _set_factors(conn: psycopg.Connection, where: Mapping[str, object], runs: Sequence[_Run]) -> None:
     if runs:
         lists = {
             "instruments": [r.instrument_id for r in runs],
@@ -179,4 +224,5 @@ def _set_factors(conn: psycopg.Connection, where: Mapping[str, str], runs: Seque
             "lasts": [r.last_at for r in runs],
             "factors": [r.factor for r in runs],
         }
+        conn.execute(SQL["keep_refactored"], {**where, **lists})
         conn.execute(SQL["set_factors"], {**where, **lists})

@@ -60,7 +60,8 @@ WHERE x.differs OR x.copies IS DISTINCT FROM x.old_copies
 RETURNING session_date
 
 -- name: latest_versions
-SELECT x.instrument_id, x.session_date, x.bar_end_at, x.dup_no, x.known_at, x.open, x.high, x.low, x.close, x.volume
+SELECT x.instrument_id, x.session_date, x.bar_end_at, x.dup_no, x.known_at, x.known_at_assumed, x.open, x.high, x.low,
+       x.close, x.volume
 FROM (
     SELECT v.*, max(v.known_at) OVER (PARTITION BY v.instrument_id, v.bar_end_at) AS newest_known_at
     FROM bar_versions v
@@ -72,29 +73,48 @@ ORDER BY x.instrument_id, x.bar_end_at, x.dup_no
 -- name: create_bar_stage
 CREATE TEMP TABLE IF NOT EXISTS stage_bars (
     instrument_id integer, bar_end_at timestamptz, session_date date, known_at timestamptz, open_e4 bigint,
-    high_e4 bigint, low_e4 bigint, close_e4 bigint, volume bigint, adj_factor double precision) ON COMMIT DELETE ROWS
+    high_e4 bigint, low_e4 bigint, close_e4 bigint, volume bigint, adj_factor double precision,
+    selected_at timestamptz) ON COMMIT DELETE ROWS
+
+-- name: keep_replaced
+-- What the upsert is about to change, as it was until then.
+INSERT INTO bars_past
+SELECT b.instrument_id, b.timeframe, b.bar_end_at, b.source, %(now)s, coalesce(b.selected_at, b.known_at),
+       b.session_date, b.known_at, b.open_e4, b.high_e4, b.low_e4, b.close_e4, b.volume, b.adj_factor
+FROM stage_bars s
+JOIN bars b ON b.instrument_id = s.instrument_id AND b.timeframe = %(timeframe)s AND b.source = %(source)s
+           AND b.bar_end_at = s.bar_end_at
+WHERE (b.known_at, b.open_e4, b.high_e4, b.low_e4, b.close_e4, b.volume, b.adj_factor)
+      IS DISTINCT FROM (s.known_at, s.open_e4, s.high_e4, s.low_e4, s.close_e4, s.volume, s.adj_factor)
 
 -- name: upsert_bars
+-- A bar that was there before is known otherwise from now on; a new one since its version says so.
 INSERT INTO bars (instrument_id, timeframe, bar_end_at, source, session_date, known_at, open_e4, high_e4, low_e4,
-                  close_e4, volume, adj_factor)
+                  close_e4, volume, adj_factor, selected_at)
 SELECT instrument_id, %(timeframe)s, bar_end_at, %(source)s, session_date, known_at, open_e4, high_e4, low_e4,
-       close_e4, volume, adj_factor
+       close_e4, volume, adj_factor, selected_at
 FROM stage_bars
 ON CONFLICT (instrument_id, timeframe, bar_end_at, source) DO UPDATE
 SET session_date = excluded.session_date, known_at = excluded.known_at, open_e4 = excluded.open_e4,
     high_e4 = excluded.high_e4, low_e4 = excluded.low_e4, close_e4 = excluded.close_e4, volume = excluded.volume,
-    adj_factor = excluded.adj_factor
+    adj_factor = excluded.adj_factor, selected_at = %(now)s
 WHERE (bars.known_at, bars.open_e4, bars.high_e4, bars.low_e4, bars.close_e4, bars.volume, bars.adj_factor)
       IS DISTINCT FROM (excluded.known_at, excluded.open_e4, excluded.high_e4, excluded.low_e4, excluded.close_e4,
                         excluded.volume, excluded.adj_factor)
 
 -- name: delete_bars
 -- The statement that fails is the one that was selected. A bar of an earlier one is left alone.
-DELETE FROM bars b
-USING unnest(%(instruments)s::integer[], %(bar_ends)s::timestamptz[], %(known)s::timestamptz[])
-      AS f (instrument_id, bar_end_at, known_at)
-WHERE b.timeframe = %(timeframe)s AND b.source = %(source)s AND b.instrument_id = f.instrument_id
-  AND b.bar_end_at = f.bar_end_at AND b.known_at >= f.known_at
+WITH gone AS (
+    DELETE FROM bars b
+    USING unnest(%(instruments)s::integer[], %(bar_ends)s::timestamptz[], %(known)s::timestamptz[])
+          AS f (instrument_id, bar_end_at, known_at)
+    WHERE b.timeframe = %(timeframe)s AND b.source = %(source)s AND b.instrument_id = f.instrument_id
+      AND b.bar_end_at = f.bar_end_at AND b.known_at >= f.known_at
+    RETURNING b.*)
+INSERT INTO bars_past
+SELECT instrument_id, timeframe, bar_end_at, source, %(now)s, coalesce(selected_at, known_at), session_date, known_at,
+       open_e4, high_e4, low_e4, close_e4, volume, adj_factor
+FROM gone
 
 -- name: earlier_bars
 SELECT DISTINCT b.instrument_id, b.bar_end_at
@@ -121,8 +141,18 @@ CROSS JOIN LATERAL (
       AND bar_end_at >= w.since
     ORDER BY bar_end_at) b
 
+-- name: keep_refactored
+INSERT INTO bars_past
+SELECT b.instrument_id, b.timeframe, b.bar_end_at, b.source, %(now)s, coalesce(b.selected_at, b.known_at),
+       b.session_date, b.known_at, b.open_e4, b.high_e4, b.low_e4, b.close_e4, b.volume, b.adj_factor
+FROM bars b
+JOIN unnest(%(instruments)s::integer[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(factors)s::float8[])
+     AS r (instrument_id, first_at, last_at, adj_factor) ON b.instrument_id = r.instrument_id
+WHERE b.timeframe = %(timeframe)s AND b.source = %(source)s AND b.bar_end_at BETWEEN r.first_at AND r.last_at
+  AND b.adj_factor IS DISTINCT FROM r.adj_factor
+
 -- name: set_factors
-UPDATE bars SET adj_factor = r.adj_factor
+UPDATE bars SET adj_factor = r.adj_factor, selected_at = %(now)s
 FROM unnest(%(instruments)s::integer[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(factors)s::float8[])
      AS r (instrument_id, first_at, last_at, adj_factor)
 WHERE bars.instrument_id = r.instrument_id AND bars.timeframe = %(timeframe)s AND bars.source = %(source)s
@@ -136,6 +166,51 @@ FROM bars
 WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = ANY(%(instruments)s)
   AND bar_end_at >= %(first)s AND bar_end_at <= %(last)s
 GROUP BY instrument_id
+
+-- name: read_panel_as_of
+-- The same, as the selection was at a time.
+SELECT instrument_id, string_agg(timestamptz_send(bar_end_at) || int8send(open_e4) || int8send(high_e4)
+    || int8send(low_e4) || int8send(close_e4) || int8send(volume) || float8send(adj_factor), ''::bytea)
+FROM (
+    SELECT instrument_id, bar_end_at, open_e4, high_e4, low_e4, close_e4, volume, adj_factor
+    FROM bars
+    WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = ANY(%(instruments)s)
+      AND bar_end_at >= %(first)s AND bar_end_at <= %(last)s AND coalesce(selected_at, known_at) <= %(as_of)s
+    UNION ALL
+    SELECT instrument_id, bar_end_at, open_e4, high_e4, low_e4, close_e4, volume, adj_factor
+    FROM bars_past
+    WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = ANY(%(instruments)s)
+      AND bar_end_at >= %(first)s AND bar_end_at <= %(last)s AND selected_at <= %(as_of)s
+      AND replaced_at > %(as_of)s) known
+GROUP BY instrument_id
+
+-- name: bars_as_of
+-- One session's bars as the selection was at a time, with where they come from.
+SELECT k.instrument_id, k.bar_end_at, k.open_e4, k.high_e4, k.low_e4, k.close_e4, k.volume, k.adj_factor, k.source,
+       k.known_at
+FROM (
+    SELECT instrument_id, bar_end_at, open_e4, high_e4, low_e4, close_e4, volume, adj_factor, source, known_at
+    FROM bars WHERE timeframe = %(timeframe)s AND source = %(source)s AND session_date = %(session)s
+      AND coalesce(selected_at, known_at) <= %(as_of)s
+    UNION ALL
+    SELECT instrument_id, bar_end_at, open_e4, high_e4, low_e4, close_e4, volume, adj_factor, source, known_at
+    FROM bars_past WHERE timeframe = %(timeframe)s AND source = %(source)s AND session_date = %(session)s
+      AND selected_at <= %(as_of)s AND replaced_at > %(as_of)s) k
+ORDER BY k.instrument_id, k.bar_end_at
+
+-- name: lock_data
+-- One writer of a source's data at a time: the same lock as that of the universe.
+SELECT pg_advisory_xact_lock(7240002)
+
+-- name: next_stamp
+SELECT greatest(%(now)s::timestamptz, newest_at + INTERVAL '1 microsecond') FROM data_clock WHERE source = %(source)s
+
+-- name: set_clock
+INSERT INTO data_clock (source, newest_at) VALUES (%(source)s, %(at)s)
+ON CONFLICT (source) DO UPDATE SET newest_at = excluded.newest_at WHERE data_clock.newest_at < excluded.newest_at
+
+-- name: decided_until
+SELECT max(bar_end_at) FROM manifests WHERE source = %(source)s
 
 -- name: append_action
 INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num, ratio_den,
@@ -158,6 +233,7 @@ SELECT DISTINCT ON (instrument_id, ex_date, kind)
        instrument_id, ex_date, kind, ratio_num, ratio_den, dividend_e6, pay_date, known_at
 FROM corporate_actions
 WHERE source = %(source)s AND instrument_id = ANY(%(instruments)s) AND ex_date > %(after)s AND ex_date <= %(until)s
+  AND known_at <= coalesce(%(as_of)s::timestamptz, 'infinity')
 ORDER BY instrument_id, ex_date, kind, known_at DESC
 
 -- name: quality_known
@@ -181,10 +257,13 @@ VALUES (%(source)s, %(timeframe)s, %(symbol)s, %(session)s, %(record)s, %(expect
 ON CONFLICT DO NOTHING
 
 -- name: add_manifest
-INSERT INTO manifests (book, bar_end_at, session_date, as_of, bars_hash, bar_count, action_count, source)
-VALUES (%(book)s, %(bar_end)s, %(session)s, %(as_of)s, %(hash)s, %(bars)s, %(actions)s, %(source)s)
+INSERT INTO manifests (book, bar_end_at, session_date, as_of, bars_hash, bar_count, action_count, source, window_hash,
+                       window_bars)
+VALUES (%(book)s, %(bar_end)s, %(session)s, %(as_of)s, %(hash)s, %(bars)s, %(actions)s, %(source)s, %(window_hash)s,
+        %(window_bars)s)
 ON CONFLICT (book, bar_end_at) DO UPDATE
 SET as_of = excluded.as_of, bars_hash = excluded.bars_hash, bar_count = excluded.bar_count,
-    action_count = excluded.action_count
-WHERE (manifests.bars_hash, manifests.bar_count, manifests.action_count)
-      IS DISTINCT FROM (excluded.bars_hash, excluded.bar_count, excluded.action_count)
+    action_count = excluded.action_count, window_hash = excluded.window_hash, window_bars = excluded.window_bars
+
+-- name: manifest
+SELECT as_of, bars_hash, window_hash FROM manifests WHERE book = %s AND bar_end_at = %s

@@ -93,6 +93,18 @@ WHERE w.book = %s AND w.bar_end_at = %s
                   AND e.bar_end_at <= w.bar_end_at)
 ORDER BY i.bar_end_at, i.line_no
 
+-- name: carried_when_decided
+-- As `carried`, and with what that decision's own sheet replaced: that was cancelled after it.
+SELECT w.client_order_id, w.instrument_id, w.order_qty_e6, w.remaining_e6, w.limit_price_e4, w.stop_price_e4,
+       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder, 1, 1
+FROM book_working_orders w JOIN intents i USING (client_order_id)
+WHERE w.book = %s AND w.bar_end_at = %s
+  AND (NOT EXISTS (SELECT 1 FROM order_events e WHERE e.client_order_id = w.client_order_id AND e.status = 'CANCELED'
+                   AND e.bar_end_at <= w.bar_end_at)
+       OR EXISTS (SELECT 1 FROM sheet_cancels c WHERE c.book = w.book AND c.bar_end_at = w.bar_end_at
+                  AND c.client_order_id = w.client_order_id))
+ORDER BY i.bar_end_at, i.line_no
+
 -- name: working
 -- Orders at a real venue, in the units of the bar before: as that bar left them, or as they were planned.
 SELECT i.client_order_id, i.instrument_id, coalesce(w.order_qty_e6, i.order_qty_e6),
@@ -118,6 +130,17 @@ WHERE o.book = %s AND o.bar_end_at = %s AND o.leg = 0
   AND o.version = (SELECT max(d.version) FROM decisions d WHERE d.book = o.book AND d.bar_end_at = o.bar_end_at)
 ORDER BY o.line_no
 
+-- name: planned_back_then
+-- As `planned`, with the status that each order had when the next bar came.
+SELECT i.client_order_id, i.instrument_id, i.order_qty_e6, i.limit_price_e4, i.stop_price_e4, i.line_no,
+       i.ref_price_e4, i.remainder, i.split_num, i.split_den, i.version, e.status
+FROM intents i
+JOIN LATERAL (SELECT status FROM order_events o WHERE o.client_order_id = i.client_order_id
+              AND o.bar_end_at <= i.bar_end_at ORDER BY o.event_no DESC LIMIT 1) e ON true
+WHERE i.book = %s AND i.bar_end_at = %s AND i.leg = 0
+  AND i.version = (SELECT max(d.version) FROM decisions d WHERE d.book = i.book AND d.bar_end_at = i.bar_end_at)
+ORDER BY i.line_no
+
 -- name: contributions
 SELECT strategy, instrument_id, qty_e6 FROM target_contributions
 WHERE book = %s AND bar_end_at = %s AND version = %s
@@ -125,8 +148,8 @@ WHERE book = %s AND bar_end_at = %s AND version = %s
 -- name: add_state
 INSERT INTO book_states (book, bar_end_at, session_date, cash_e4, equity_e4, peak_equity_e4, prev_session_equity_e4,
     realised_e4, fees_e4, dividends_e4, trading_state, state_sessions, ordered_state,
-    state_hash)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    state_hash, as_of, config_hash)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: add_position
 INSERT INTO book_positions (book, bar_end_at, instrument_id, qty_e6, mark_e4, stale_bars) VALUES (%s, %s, %s, %s, %s, %s)

@@ -7,8 +7,9 @@ SELECT count(*) FROM order_events e JOIN intents i USING (client_order_id)
 WHERE i.book = %s AND i.bar_end_at = %s AND e.status NOT IN ('PLANNED', 'APPROVED', 'VOIDED', 'NOT_SENT')
 
 -- name: add
-INSERT INTO decisions (book, bar_end_at, version, inputs_hash, data_hash, config_hash, code_hash, state_hash, decided_at)
-VALUES (%(book)s, %(bar_end)s, %(version)s, %(inputs)s, %(data)s, %(config)s, %(code)s, %(state)s, %(now)s)
+INSERT INTO decisions (book, bar_end_at, version, inputs_hash, data_hash, config_hash, code_hash, state_hash, as_of,
+                       decided_at)
+VALUES (%(book)s, %(bar_end)s, %(version)s, %(inputs)s, %(data)s, %(config)s, %(code)s, %(state)s, %(as_of)s, %(now)s)
 
 -- name: set_sheet
 UPDATE decisions SET sheet_hash = %(sheet)s
