@@ -35,6 +35,9 @@ def atr(high, low, close, period, out):
     before = 0.0
     seen = -1  # ranges so far
     value = 0.0
+    again = keep * keep
+    one = 0.0  # a row that waits for the next one: two of them are one step of the average
+    waits = False
     for t in range(close.size):
         h, lo, c = high[t], low[t], close[t]
         top = before if before > h else h  # NaN if h is, and bottom if lo is
@@ -45,8 +48,13 @@ def atr(high, low, close, period, out):
             continue
         before = c
         if seen >= period:
-            value = value * keep + part
-            out[t] = value
+            if waits:
+                value = value * again + (one * keep + part)
+                out[t] = value
+            else:
+                out[t] = value * keep + part
+                one = part
+            waits = not waits
             continue
         if seen >= 0:
             value += part
