@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity kill-test real-parts past-sessions replay-proof causality validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ test-timescaledb: ## the tests that use a database, on TimescaleDB instead of pl
 
 parity: venv-dev ## stages = backtest = the Decimal day loop, on the sample and on random markets
 	@$(RUN) python -m pytest -q -s tests/integration/test_three_way_parity.py tests/integration/test_two_bars.py tests/property $(PYTEST_ARGS)
+
+parity-hourly: venv-dev ## the same on real hourly bars (fetches the wheel of backtesting once), with shorts and brackets
+	@$(RUN) python -m pytest -q -s -m "slow or not slow" tests/integration/test_hourly_parity.py $(PYTEST_ARGS)
 
 kill-test: venv-dev ## 100 kills of stages around their commits (KILL_SEED=n has one run again)
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_killed_stages.py $(PYTEST_ARGS)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 EXECUTION, PORTFOLIO = "execution/_kernels.py", "portfolio/_kernels.py"
 BACKTEST, RISK = "backtest/_kernels.py", "risk/_kernels.py"
+MATCHING = "execution/matching/_kernels.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,21 @@ KERNEL = (
             ),
         ),
     ),
-    Mutant("planning forgets working orders", PORTFOLIO, (("working = scratch.working[i]", "working = 0"),)),
-    Mutant("buys before sells", EXECUTION, (("for side in (-1, 1):", "for side in (1, -1):"),)),
+    Mutant("planning forgets working orders", PORTFOLIO, (("working = scratch.working[i]\n", "working = 0\n"),)),
+    Mutant("buys before sells", MATCHING, (("for side in (-1, 1):", "for side in (1, -1):"),)),
     Mutant("no least commission", EXECUTION, (("max(params.commission_min_e4, fee)", "fee"),)),
     Mutant(
         "participation per order, not per bar",
-        EXECUTION,
-        (("participation_ppm, step) - used[i]", "participation_ppm, step)"),),
+        MATCHING,
+        (
+            (
+                "participation_ppm, step) - scratch.used[i]\n    qty = min",
+                "participation_ppm, step)\n    qty = min",
+            ),
+        ),
     ),
     Mutant("the fee is part of a lot's cost", EXECUTION, (("side * opened, ns)", "side * (opened + fee), ns)"),)),
-    Mutant("orders live a bar too long", EXECUTION, (("order[O_AGE] < params", "order[O_AGE] <= params"),)),
+    Mutant("orders live a bar too long", MATCHING, (("order[O_AGE] < params", "order[O_AGE] <= params"),)),
     Mutant(
         "last in first out", PORTFOLIO, (("k = book.lot_head[i]\n", "k = book.lot_head[i] + book.lot_count[i] - 1\n"),)
     ),
@@ -85,7 +91,7 @@ KERNEL = (
         (("mul_div_round(ref[i], split_den[i], split_num[i])", "ref[i]"),),
     ),
     Mutant("the peak survives a halt", BACKTEST, (("book.acct[PEAK] = book.acct[EQUITY]", "book.acct[PEAK] += 0"),)),
-    Mutant("a halt leaves sells working", BACKTEST, (("if state == HALTED or rest", "if rest"),)),
+    Mutant("a halt leaves sells working", BACKTEST, (("if state == HALTED or rest >", "if rest >"),)),
     Mutant(
         "the daily loss counts from yesterday's bar", BACKTEST, (("if head[H_FIRST] == 1:", "if head[H_LAST] == 1:"),)
     ),
@@ -105,7 +111,12 @@ SHELL = (
     Mutant(
         "a carry is lost",
         "storage/books.py",
-        (('carried = conn.execute(SQL["carried"], key).fetchall()', "carried: list[tuple[Any, ...]] = []"),),
+        (
+            (
+                'carried = conn.execute(SQL["carried_when_decided" if decided else "carried"], key).fetchall()',
+                "carried: list[tuple[Any, ...]] = []",
+            ),
+        ),
     ),
     Mutant(
         "a short look-back",

@@ -91,6 +91,7 @@ class RefBar:
     deposit: Decimal = ZERO
     person_state: int | None = None
     next_split: list[tuple[int, int]] | None = None
+    days_since: int = 0  # calendar days since the session before, at the first bar of a session
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +118,16 @@ class RefParams:
     reduce_lifts_after_sessions: int = 1
     halt_lifts_after_sessions: int = 0
     members: list[set[int]] | None = None  # per strategy its instruments; None: all
+    allow_short: bool = False
+    margin_frac: Decimal = ZERO
+    credit_frac: Decimal = ZERO  # a year of 360 days
+    debit_frac: Decimal = ZERO
+    borrow_frac: Decimal = ZERO
+    order_kind: str = "market"
+    collar_bps: Decimal = Decimal(50)
+    trigger_bps: Decimal = Decimal(100)
+    stop_loss_frac: Decimal | None = None
+    take_profit_frac: Decimal | None = None
 
 
 # ------------------------------------------------------------------------------------------------- the book
@@ -131,7 +142,8 @@ class RefLot:
 
 @dataclass(slots=True, kw_only=True)
 class RefOrder:
-    """A market order for the next open; shares are signed, `wants` is the holding each strategy asked for."""
+    """An order for the next bar; shares signed, `wants` is the holding each strategy asked for. A stop of 0 is none,
+    or one that was triggered."""
 
     instrument: int
     shares: Decimal
@@ -140,11 +152,14 @@ class RefOrder:
     planned_split: tuple[int, int] = (1, 1)
     age_bars: int = 0
     status: str = "WORKING"
+    kind: str = "market"
+    limit: Decimal = ZERO
+    stop: Decimal = ZERO
 
 
 @dataclass(slots=True, kw_only=True)
 class RefFill:
-    order: RefOrder
+    order: RefOrder | None  # None: a bracket's
     instrument: int
     shares: Decimal
     price: Decimal
@@ -199,16 +214,24 @@ class RefBook:
 @exactly
 def settle(book: RefBook, bar: RefBar, params: RefParams) -> tuple[list[RefFill], list[RefOrder]]:
     """Let one bar happen to the book (changed in place); return the fills and the orders that ended."""
+    _carry_costs(book, bar, params)
     _before_fills(book, bar)
-    fills: list[RefFill] = []
-    taken = [ZERO] * len(bar.quotes)
-    sells = [order for order in book.orders if order.remaining < 0]
-    buys = [order for order in book.orders if order.remaining > 0]
-    for order in sells + buys:
-        fill = _fill(book, order, bar, params, taken)
-        if fill is not None:
-            fills.append(fill)
+    fills = _Matching(book, bar, params).run()
     return fills, _after_fills(book, bar, params)
+
+
+def _carry_costs(book: RefBook, bar: RefBar, params: RefParams) -> None:
+    """Interest on cash and the cost of borrowed shares since the session before, by actual days over 360."""
+    days = bar.days_since
+    worth = [rounded(-q * m) for q, m in zip(book.shares, book.mark, strict=True) if q < 0]
+    paid = sum((rounded(w * params.borrow_frac * days / 360) for w in worth), ZERO)
+    interest = ZERO
+    if book.cash < 0:
+        interest = -rounded(-book.cash * params.debit_frac * days / 360)
+    elif book.cash > sum(worth, ZERO):
+        interest = rounded((book.cash - sum(worth, ZERO)) * params.credit_frac * days / 360)
+    book.cash += interest - paid
+    book.fees += paid - interest
 
 
 @dataclass(slots=True, kw_only=True)
@@ -350,6 +373,8 @@ def _rescale(order: RefOrder, quote: RefQuote) -> None:
         return
     order.shares = truncated(order.shares * num / den, quote.qty_step)
     order.remaining = truncated(order.remaining * num / den, quote.qty_step)
+    order.limit = rounded(rounded(order.limit * den / num), quote.tick)
+    order.stop = rounded(rounded(order.stop * den / num), quote.tick)
     order.wants = [truncated(want * num / den, SHARE) for want in order.wants]
     if order.remaining == 0:
         order.status = "CANCELED"
@@ -368,12 +393,20 @@ def _dividend(book: RefBook, i: int, quote: RefQuote, day: int) -> None:
         book.cash += due.pop(pay_day)
 
 
-def fill_price(quote: RefQuote, buying: bool, slippage_bps: Decimal) -> Decimal:
-    """Return the open, worsened by the slippage and rounded to the tick away from us."""
+def fill_price(quote: RefQuote, buying: bool, slippage_bps: Decimal, price: Decimal | None = None) -> Decimal:
+    """Return a price (None: the open), worsened by the slippage and rounded to the tick away from us."""
+    price = quote.open if price is None else price
     if buying:
-        worse = quote.open * (1 + slippage_bps / BPS)
+        worse = price * (1 + slippage_bps / BPS)
         return (worse / quote.tick).to_integral_value(ROUND_CEILING) * quote.tick
-    return max(floored(quote.open * (1 - slippage_bps / BPS), quote.tick), quote.tick)
+    return max(floored(price * (1 - slippage_bps / BPS), quote.tick), quote.tick)
+
+
+def moved(price: Decimal, by: Decimal, up: bool, tick: Decimal) -> Decimal:
+    """Return a price moved by a fraction, rounded to the tick toward where it came from, one tick at least."""
+    if up:
+        return max(floored(price * (1 + by), tick), tick)
+    return max((price * (1 - by) / tick).to_integral_value(ROUND_CEILING) * tick, tick)
 
 
 def fee(shares: Decimal, notional: Decimal, params: RefParams) -> Decimal:
@@ -397,58 +430,191 @@ def affordable(cash: Decimal, price: Decimal, wanted: Decimal, step: Decimal, pa
     return low * step
 
 
-def _fill(book: RefBook, order: RefOrder, bar: RefBar, params: RefParams, taken: list[Decimal]) -> RefFill | None:
-    i, quote, buying = order.instrument, bar.quotes[order.instrument], order.remaining > 0
-    wanted = abs(order.remaining)
-    price = fill_price(quote, buying, params.slippage_bps)
-    # What the market offers comes first; only then can cash or position be what stands in the way.
-    offered = ZERO
-    if quote.traded:
-        offered = floored(quote.volume * params.participation_frac, quote.qty_step) - taken[i]
-        offered = min(wanted, max(offered, ZERO))
-    if buying:
-        shares = affordable(book.cash, price, offered, quote.qty_step, params)
-    else:
-        shares = min(offered, max(book.shares[i], ZERO))
-    cut_by_us = shares < offered
+class _Matching:
+    """One bar's fills, from the open to the close. A bar tells four prices and not their order: what is open counts
+    against us."""
 
-    fill = None
-    if shares > 0:
-        taken[i] += shares
-        fill = _book_fill(book, order, shares if buying else -shares, price, bar.bar_end_ns, params)
-        order.remaining -= fill.shares
+    def __init__(self, book: RefBook, bar: RefBar, params: RefParams) -> None:
+        self.book, self.bar, self.params = book, bar, params
+        self.fills: list[RefFill] = []
+        self.taken = [ZERO] * len(bar.quotes)
+        self.held_after: list[Decimal] = []  # of the instrument, per fill
+        self.cut: set[int] = set()  # ids of orders that cash or position cut
+        self.done: set[int] = set()  # ids of orders with a fill
+        sells = [order for order in book.orders if order.remaining < 0]
+        self.in_turn = sells + [order for order in book.orders if order.remaining > 0]
 
-    if order.remaining == 0:
-        order.status = "FILLED"
-    elif not buying and quote.traded and (cut_by_us or book.shares[i] <= 0):
-        order.status = "CANCELED"
-    elif params.remainder == "cancel":
-        order.status = "CANCELED" if shares > 0 or cut_by_us else "EXPIRED"
-    else:
-        order.age_bars += 1
-        if order.age_bars >= params.max_order_age_bars:
-            order.status = "EXPIRED"
-    return fill
+    def run(self) -> list[RefFill]:
+        self._orders(self._at_open)
+        self._brackets(set(range(len(self.bar.quotes))), within=False)
+        before = len(self.fills)
+        self._orders(self._during)
+        new = zip(self.fills[before:], self.held_after[before:], strict=True)
+        opened = {fill.instrument for fill, held in new if held * fill.shares > 0}
+        self._brackets(opened, within=True)
+        self._orders(self._at_close)
+        for order in self.book.orders:
+            self._end(order)
+        return self.fills
 
+    def _orders(self, price_of: Callable[[RefOrder, RefQuote], Decimal | None]) -> None:
+        for order in self.in_turn:
+            quote = self.bar.quotes[order.instrument]
+            if order.remaining == 0 or not quote.traded or id(order) in self.done | self.cut:
+                continue
+            price = price_of(order, quote)
+            if price is not None:
+                self._fill(order, quote, price)
 
-def _book_fill(
-    book: RefBook, order: RefOrder, signed: Decimal, price: Decimal, bar_end_ns: int, params: RefParams
-) -> RefFill:
-    i = order.instrument
-    shares = abs(signed)
-    notional = rounded(shares * price)
-    paid = fee(shares, notional, params)
-    after = allocate([held[i] for held in book.alloc], order.wants, signed)
-    return RefFill(
-        order=order,
-        instrument=i,
-        shares=signed,
-        price=price,
-        notional=notional,
-        fee=paid,
-        allocated=_trade(book, i, signed, notional, paid, after, bar_end_ns),
-        remaining=order.remaining - signed,
-    )
+    def _worse(self, quote: RefQuote, buying: bool, price: Decimal) -> Decimal:
+        return fill_price(quote, buying, self.params.slippage_bps, price)
+
+    def _at_open(self, order: RefOrder, quote: RefQuote) -> Decimal | None:
+        buying = order.remaining > 0
+        if order.kind == "market_on_close":
+            return None
+        if order.stop:
+            if quote.open < order.stop if buying else quote.open > order.stop:
+                return None
+            order.stop = ZERO
+        price = self._worse(quote, buying, quote.open)
+        if order.kind not in ("limit", "stop_limit"):
+            return price
+        if quote.open > order.limit if buying else quote.open < order.limit:
+            return None
+        return min(price, order.limit) if buying else max(price, order.limit)
+
+    def _during(self, order: RefOrder, quote: RefQuote) -> Decimal | None:
+        buying = order.remaining > 0
+        if order.stop:
+            if quote.high < order.stop if buying else quote.low > order.stop:
+                return None
+            price = self._worse(quote, buying, order.stop)
+            order.stop = ZERO
+            if order.kind == "stop_limit":
+                price = min(price, order.limit) if buying else max(price, order.limit)
+            return price
+        if order.kind in ("limit", "stop_limit"):  # touched is not enough
+            through = quote.low < order.limit if buying else quote.high > order.limit
+            by_a_tick = abs((quote.low if buying else quote.high) - order.limit) >= quote.tick
+            return order.limit if through and by_a_tick else None
+        return None
+
+    def _at_close(self, order: RefOrder, quote: RefQuote) -> Decimal | None:
+        buying = order.remaining > 0
+        if order.kind == "market_on_close":
+            return self._worse(quote, buying, quote.close)
+        if order.kind != "trailing_stop" or not order.stop:
+            return None
+        distance = self.params.trigger_bps / BPS
+        if buying:
+            order.stop = min(order.stop, moved(quote.low, distance, True, quote.tick))
+        else:
+            order.stop = max(order.stop, moved(quote.high, distance, False, quote.tick))
+        if quote.close < order.stop if buying else quote.close > order.stop:
+            return None
+        price, order.stop = self._worse(quote, buying, order.stop), ZERO
+        return price
+
+    def _offered(self, i: int, quote: RefQuote, wanted: Decimal) -> Decimal:
+        part = floored(quote.volume * self.params.participation_frac, quote.qty_step) - self.taken[i]
+        return min(wanted, max(part, ZERO))
+
+    def _fill(self, order: RefOrder, quote: RefQuote, price: Decimal) -> None:
+        book, params, i = self.book, self.params, order.instrument
+        # What the market offers comes first; only then can cash or position be what stands in the way.
+        offered = shares = self._offered(i, quote, abs(order.remaining))
+        buying = order.remaining > 0
+        if buying:
+            cash = book.cash + floored(max(book.equity, ZERO) * params.margin_frac, MONEY)
+            shares = affordable(cash, price, offered, quote.qty_step, params)
+            shares = max(shares, min(offered, -book.shares[i]))
+        elif not params.allow_short:
+            shares = min(offered, max(book.shares[i], ZERO))
+        if shares < offered:
+            self.cut.add(id(order))
+        if shares > 0:
+            self.taken[i] += shares
+            signed = shares if buying else -shares
+            before = [held[i] for held in book.alloc]
+            self._book(order, i, signed, price, allocate(before, order.wants, signed), order.remaining - signed)
+            order.remaining -= signed
+            self.done.add(id(order))
+
+    def _book(
+        self, order: RefOrder | None, i: int, signed: Decimal, price: Decimal, after: list[Decimal], remaining: Decimal
+    ) -> None:
+        notional = rounded(abs(signed) * price)
+        paid = fee(abs(signed), notional, self.params)
+        fill = RefFill(
+            order=order,
+            instrument=i,
+            shares=signed,
+            price=price,
+            notional=notional,
+            fee=paid,
+            allocated=_trade(self.book, i, signed, notional, paid, after, self.bar.bar_end_ns),
+            remaining=remaining,
+        )
+        self.fills.append(fill)
+        self.held_after.append(self.book.shares[i])
+
+    def _brackets(self, instruments: set[int], *, within: bool) -> None:
+        if self.params.stop_loss_frac is None and self.params.take_profit_frac is None:
+            return
+        for i in sorted(instruments):
+            quote, held = self.bar.quotes[i], self.book.shares[i]
+            price = self._bracket_price(i, quote, within) if held and quote.traded else None
+            closing = self._offered(i, quote, abs(held)) if price is not None else ZERO
+            if price is not None and closing:
+                self.taken[i] += closing
+                signed = -closing if held > 0 else closing
+                after = allocate_by_hand([alloc[i] for alloc in self.book.alloc], signed, 0)
+                self._book(None, i, signed, price, after, ZERO)
+
+    def _bracket_price(self, i: int, quote: RefQuote, within: bool) -> Decimal | None:
+        """Return at what price the bracket of what is held closes it. within: some of it was opened within the bar, so
+        the stop may have been reached since, but a profit surely only at the close."""
+        book, params, long = self.book, self.params, self.book.shares[i] > 0
+        average = rounded(sum((abs(lot.cost) for lot in book.lots[i]), ZERO) / abs(book.shares[i]))
+        average = max(average, MONEY)
+        stop = profit = None
+        if params.stop_loss_frac is not None:
+            stop = moved(average, params.stop_loss_frac, not long, quote.tick)
+        if params.take_profit_frac is not None:
+            profit = moved(average, params.take_profit_frac, long, quote.tick)
+
+        def lost(price: Decimal) -> bool:
+            return stop is not None and (price <= stop if long else price >= stop)
+
+        def won(price: Decimal, by: Decimal = ZERO) -> bool:
+            return profit is not None and (price >= profit + by if long else price <= profit - by)
+
+        if not within and lost(quote.open):
+            return self._worse(quote, not long, quote.open)
+        if not within and won(quote.open):
+            assert profit is not None
+            price = self._worse(quote, not long, quote.open)
+            return max(price, profit) if long else min(price, profit)
+        if lost(quote.low if long else quote.high):
+            assert stop is not None
+            return self._worse(quote, not long, stop)
+        best = quote.close if within else quote.high if long else quote.low
+        return profit if won(best, quote.tick) else None
+
+    def _end(self, order: RefOrder) -> None:
+        i, params = order.instrument, self.params
+        traded = self.bar.quotes[i].traded
+        if order.remaining == 0:
+            order.status = "FILLED"
+        elif order.remaining < 0 and traded and self.book.shares[i] <= 0 and not params.allow_short:
+            order.status = "CANCELED"
+        elif params.remainder == "cancel":
+            order.status = "CANCELED" if id(order) in self.done | self.cut else "EXPIRED"
+        else:
+            order.age_bars += 1
+            if order.age_bars >= params.max_order_age_bars:
+                order.status = "EXPIRED"
 
 
 def _trade(
@@ -573,8 +739,9 @@ def _enter(book: RefBook, state: int) -> None:
     a person undoes the change at the same bar.
     """
     for order in book.orders:
-        covers = max(-book.shares[order.instrument], ZERO)  # a buy of no more than is short only reduces
-        if state == HALTED or (state == REDUCING and book.state != REDUCING and order.remaining > covers):
+        held = book.shares[order.instrument]
+        reduces = order.remaining * held < 0 and abs(order.remaining) <= abs(held)
+        if state == HALTED or (state == REDUCING and book.state != REDUCING and not reduces):
             order.status = "CANCELED" if order.status == "WORKING" else order.status
     if book.state == HALTED and state != HALTED:
         book.peak = book.equity
@@ -624,8 +791,9 @@ def decide(
         for i in range(n):
             w = weight[s][i]
             if w is not None:
-                notional = floored(book.equity * w, MONEY)
-                wants[s][i] = floored(floored(notional / ref[i], SHARE), bar.quotes[i].qty_step)
+                notional = floored(book.equity * abs(w), MONEY)
+                whole = floored(floored(notional / ref[i], SHARE), bar.quotes[i].qty_step)
+                wants[s][i] = -whole if w < 0 else whole
     if book.equity > 0:
         _limit_turnover(book, bar, params, wants, alloc, shares, ref)
     return RefDecision(
@@ -643,21 +811,26 @@ def size(
     """Return the weight before caps, a fraction in whole ppm; None is no opinion."""
     if not bar.quotes[i].traded or book.equity <= 0:
         return None
-    if bar.quotes[i].left or book.shares[i] < 0:  # nobody is to be short: it is bought back
+    if bar.quotes[i].left or (book.shares[i] < 0 and not params.allow_short):  # nobody is to be short: bought back
         return ZERO
     if math.isnan(score):
         return None
-    score = min(max(round(score, 9), 0.0), 1.0)
+    score = min(max(round(score, 9), -1.0 if params.allow_short else 0.0), 1.0)
     base = max_position = float(params.max_position)
     if params.sizing == "equal_weight":
         members = range(len(bar.quotes)) if params.members is None else params.members[s]
-        trading = sum(1 for j in members if bar.quotes[j].traded and not bar.quotes[j].left and not book.shares[j] < 0)
+        trading = sum(
+            1
+            for j in members
+            if bar.quotes[j].traded and not bar.quotes[j].left and (book.shares[j] >= 0 or params.allow_short)
+        )
         base = min(max_position, float(params.max_exposure) / trading)
     elif math.isnan(volatility):
         return None
     elif volatility != 0:
         base = max_position * min(1.0, params.target_volatility / volatility)
-    return math.floor(params.capital_shares[s] * score * base * 1e6 + 0.5) * PPM
+    whole = math.floor(params.capital_shares[s] * abs(score) * base * 1e6 + 0.5) * PPM
+    return -whole if score < 0 else whole
 
 
 def _cap(
@@ -671,7 +844,8 @@ def _cap(
         return
     kept_in_all = ZERO
     for i in range(len(ref)):
-        silent = sum((max(alloc[s][i], ZERO) for s in range(len(weight)) if weight[s][i] is None), ZERO)
+        holds = [alloc[s][i] for s in range(len(weight)) if weight[s][i] is None]
+        silent = sum((abs(q) if params.allow_short else max(q, ZERO) for q in holds), ZERO)
         kept = floored(floored(silent * ref[i], MONEY) / book.equity, PPM)
         kept_in_all += kept
         _shrink(weight, [i], max(ZERO, params.max_position - kept))
@@ -680,13 +854,13 @@ def _cap(
 
 def _shrink(weight: list[list[Decimal | None]], columns: list[int], room: Decimal) -> None:
     """Where the weights of these instruments exceed the room, scale each down to fit."""
-    total = sum((row[i] or ZERO for row in weight for i in columns), ZERO)
+    total = sum((abs(row[i] or ZERO) for row in weight for i in columns), ZERO)
     if total > room:
         for row in weight:
             for i in columns:
                 w = row[i]
                 if w is not None:
-                    row[i] = floored(w * room / total, PPM)
+                    row[i] = truncated(w * room / total, PPM)
 
 
 def _limit_turnover(
@@ -706,7 +880,7 @@ def _limit_turnover(
     if turnover > params.max_turnover:
         for s, row in enumerate(wants):
             for i in range(len(ref)):
-                if shares[i] < 0:
+                if shares[i] < 0 and not params.allow_short:
                     continue
                 change = (row[i] - alloc[s][i]) * params.max_turnover / turnover
                 row[i] = alloc[s][i] + truncated(change, bar.quotes[i].qty_step)
@@ -746,24 +920,41 @@ def _plan_one(book: RefBook, bar: RefBar, decision: RefDecision, params: RefPara
     if book.state == REDUCING and delta > 0:
         working_buys = sum((r for r in remaining if r > 0), ZERO)
         delta = truncated(min(delta, max(-held - working_buys, ZERO)), step)
-    if delta < 0:
+    if delta < 0 and (book.state == REDUCING or not params.allow_short):
         working_sells = -sum((r for r in remaining if r < 0), ZERO)
         delta = -min(-delta, max(held - working_sells, ZERO))
     if delta == 0:
         return None
     worth = floored(abs(delta) * ref, MONEY)
-    if target != 0:
+    if target != 0 and target * held >= 0:  # what closes is never too small
         if worth < params.min_order_notional:
             return None
-        if held > 0 and worth < params.rebalance_band * book.equity:
+        if held != 0 and worth < params.rebalance_band * book.equity:
             return None
-    return RefOrder(
+    order = RefOrder(
         instrument=i,
         shares=delta,
         remaining=delta,
         wants=[row[i] for row in decision.wants],
         planned_split=decision.split[i],
     )
+    _give_style(order, held, ref, bar.quotes[i].tick, params)
+    return order
+
+
+def _give_style(order: RefOrder, held: Decimal, ref: Decimal, tick: Decimal, params: RefParams) -> None:
+    """Set kind, limit and stop; what makes a position smaller does not wait for a stop."""
+    buying, opens = order.shares > 0, held * order.shares >= 0
+    if "stop" in params.order_kind and not opens:
+        return
+    order.kind = params.order_kind
+    collar, trigger = params.collar_bps / BPS, params.trigger_bps / BPS
+    if "stop" in order.kind:
+        order.stop = moved(ref, trigger, buying, tick)
+    if order.kind == "limit":
+        order.limit = moved(ref, collar, buying, tick)
+    if order.kind == "stop_limit":
+        order.limit = moved(order.stop, collar, buying, tick)
 
 
 # ---------------------------------------------------------------------------------------------- many bars
@@ -841,11 +1032,11 @@ def quanta(book: RefBook) -> dict[str, Any]:
     }
 
 
-def order_quanta(order: RefOrder) -> tuple[int, int, int, int, tuple[int, int], tuple[int, ...]]:
-    """Return (instrument, quantity, remaining, age, planned split, wants) in integers."""
+def order_quanta(order: RefOrder) -> tuple[Any, ...]:
+    """Return (instrument, quantity, remaining, age, planned split, wants, kind, limit, stop), amounts in integers."""
     wants = tuple(e6(want) for want in order.wants)
-    split = order.planned_split
-    return order.instrument, e6(order.shares), e6(order.remaining), order.age_bars, split, wants
+    style = (order.kind, e4(order.limit), e4(order.stop))
+    return order.instrument, e6(order.shares), e6(order.remaining), order.age_bars, order.planned_split, wants, *style
 
 
 def e4(value: Decimal) -> int:

@@ -209,7 +209,16 @@ class Risk(ConfigModel):
     """Sizing and limits. Fractions are of the book's equity, whole parts per million."""
 
     max_position_size: Fraction = Field(0.15, gt=0, le=1, description="Largest weight of one name.")
-    max_exposure: Fraction = Field(0.90, gt=0, le=1, description="Largest gross weight of all names together.")
+    max_exposure: Fraction = Field(
+        0.90,
+        gt=0,
+        le=4,
+        description="Largest gross weight of all names together; above 1 only with shorts or margin.",
+    )
+    allow_short: bool = Field(
+        False,
+        description="Scores below 0 are sold short, in simulated books and backtests; false: they count as 0.",
+    )
     max_daily_loss: Fraction = Field(
         0.03,
         gt=0,
@@ -273,13 +282,19 @@ class Execution(ConfigModel):
     approval_required: bool = Field(
         False, description="A person approves the order sheet in Airflow before it is sent; no answer: no orders."
     )
-    order_style: Literal["market_on_open", "market", "market_on_close", "limit"] = Field(
+    order_style: Literal[
+        "market_on_open", "market", "market_on_close", "limit", "stop", "stop_limit", "trailing_stop"
+    ] = Field(
         "market_on_open",
         description="At a real broker: into the opening auction (sent the evening before or in the morning), after the "
-        "open, into the closing auction, or a limit order after the open. Simulated books fill at the next open.",
+        "open, into the closing auction, or a limit order after the open. Simulated books and backtests: at the next "
+        "open, at the next close, a limit order for the next bar, or, for what opens a position, a stop order.",
     )
     limit_collar_bps: Bps = Field(
-        50, description="Limit orders: worst price against the reference, in 1/100 of a percent."
+        50, description="Limit orders: worst price against the reference (stop_limit: the stop), in 1/100 of a percent."
+    )
+    stop_trigger_bps: Bps = Field(
+        100, description="Stop orders: how far from the reference, and how far a trailing one stays behind, in bps."
     )
     algorithm: Literal["none", "twap"] = Field(
         "none", description="twap: slices of a market or limit order, equally spaced after the open."
@@ -287,10 +302,30 @@ class Execution(ConfigModel):
     twap_slices: Count = Field(6, ge=2, le=50, description="twap: child orders of each parent.")
     twap_minutes: Count = Field(60, ge=1, le=330, description="twap: minutes from the first child to the last.")
     stop_loss_frac: Fraction | None = Field(
-        None, gt=0, lt=1, description="At a real broker: a stop attached to each buy, this far below the reference."
+        None,
+        gt=0,
+        lt=1,
+        description="At a real broker: a stop attached to each buy, this far below the reference. Simulated books and "
+        "backtests: a stop on what is held, this far from its average cost.",
     )
     take_profit_frac: Fraction | None = Field(
-        None, gt=0, le=10, description="At a real broker: a limit attached to each buy, this far above the reference."
+        None,
+        gt=0,
+        le=10,
+        description="At a real broker: a limit attached to each buy, this far above the reference. Simulated books and "
+        "backtests: a limit on what is held, this far from its average cost.",
+    )
+    margin_frac: Fraction = Field(
+        0, ge=0, le=3, description="Simulated: cash that may be borrowed to buy, of the equity at the last mark."
+    )
+    interest_credit_frac: Fraction = Field(
+        0, ge=0, le=1, description="Simulated: yearly rate on cash above what shorts brought; days / 360, each session."
+    )
+    interest_debit_frac: Fraction = Field(
+        0, ge=0, le=1, description="Simulated: yearly rate on borrowed cash; days / 360."
+    )
+    borrow_frac: Fraction = Field(
+        0, ge=0, le=5, description="Simulated: yearly rate on the value of shorts at the mark before; days / 360."
     )
     window_margin_s: Count = Field(60, ge=0, le=3_600, description="Seconds kept free before a venue's cut-off.")
     max_clock_skew_s: Count = Field(30, ge=1, le=600, description="Own clock against the broker's; beyond: no orders.")
@@ -369,7 +404,7 @@ class Trading(ConfigModel):
         if attached and self.execution.algorithm == "twap":
             rule = "must be none with stop_loss_frac or take_profit_frac: slices carry no stop"
             broken.append((("execution", "algorithm"), "twap", rule))
-        if attached and self.execution.order_style == "market_on_close":
+        if attached and self.execution.order_style == "market_on_close" and self.book.broker != "simulated":
             rule = "cannot have stop_loss_frac or take_profit_frac: a bracket is not for the closing auction"
             broken.append((("execution", "order_style"), "market_on_close", rule))
         shares = sum(self.strategies[name].capital_share for name in self.enabled())
@@ -386,6 +421,7 @@ class Trading(ConfigModel):
                 if symbol not in self.universe.members:
                     rule = "is not in the universe: " + unknown(symbol, self.universe.symbols, "symbol")
                     broken.append((("strategies", name, "symbols", i), symbol, rule))
+        broken += self._simulated_only()
         if self.risk.max_position_size > self.risk.max_exposure:
             rule = f"must not exceed max_exposure ({self.risk.max_exposure:g})"
             broken.append((("risk", "max_position_size"), self.risk.max_position_size, rule))
@@ -396,6 +432,24 @@ class Trading(ConfigModel):
         if broken:
             raise broken_rules(broken)
         return self
+
+    def _simulated_only(self) -> list[tuple[PathParts, object, str]]:
+        """Return what is set that a real broker's book cannot do yet, or that needs another setting."""
+        risk, execution, broken = self.risk, self.execution, list[tuple[PathParts, object, str]]()
+        most = round(1 + execution.margin_frac + risk.allow_short, 6)
+        if risk.max_exposure > most:
+            rule = f"must not exceed {most:g}: 1, and 1 more with risk.allow_short, and execution.margin_frac"
+            broken.append((("risk", "max_exposure"), risk.max_exposure, rule))
+        if self.book.broker == "simulated":
+            return broken
+        rule = f"is for simulated books and backtests, not for {self.book.broker}"
+        if risk.allow_short:
+            broken.append((("risk", "allow_short"), True, rule))
+        if execution.margin_frac:
+            broken.append((("execution", "margin_frac"), execution.margin_frac, rule))
+        if execution.order_style in ("stop", "stop_limit", "trailing_stop"):
+            broken.append((("execution", "order_style"), execution.order_style, rule))
+        return broken
 
 
 def _canonical(value: Any) -> Any:

@@ -20,11 +20,14 @@ from tradecore.model import (
     EV_REPLACED,
     EVENT_NAMES,
     O_INSTR,
+    O_LIMIT,
     O_LINE,
     O_QTY,
     O_REF,
     O_SPLIT_DEN,
     O_SPLIT_NUM,
+    O_STOP,
+    O_TYPE,
     PEAK,
     PREV_SESSION_EQUITY,
     STATE,
@@ -285,7 +288,7 @@ def _store_targets(ctx: Context, version: int, at: Bench, decision: Decision) ->
         (
             *ctx.key,
             version,
-            sum(worth) * PPM // equity,
+            sum(abs(w) for w in worth) * PPM // equity,
             sum(moved) * PPM // equity,
             (int(acct[EQUITY]) - before) * PPM // before,
             (peak - int(acct[EQUITY])) * PPM // peak,
@@ -410,6 +413,7 @@ def _add_intents(ctx: Context, version: int, at: Bench, row: list[int]) -> list[
             "tif": styled.time_in_force,
             "remainder": ctx.settings.trading.execution.remainder,
             "limit": styled.limit_e4,
+            "stop": styled.stop_e4,
             "take_profit": styled.take_profit_e4,
             "stop_loss": styled.stop_loss_e4,
             "parent": parent_id if styled.child else None,
@@ -429,7 +433,7 @@ def _styled(ctx: Context, at: Bench, row: list[int]) -> tuple[order_style.Styled
     """Return a line as the orders that its venue gets."""
     line, qty, instrument = row[O_LINE], row[O_QTY], row[O_INSTR]
     if ctx.record.kind == "simulated":
-        return order_style.simulated(line, qty)
+        return order_style.simulated(line, qty, kind=row[O_TYPE], limit_e4=row[O_LIMIT], stop_e4=row[O_STOP])
     return order_style.styled(
         ctx.settings.trading.execution,
         line=line,

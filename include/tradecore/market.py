@@ -19,7 +19,9 @@ from tradecore.bars import Panel, adjusted
 from tradecore.config_models import Member as ConfiguredMember
 from tradecore.errors import ConfigError, NotBuilt, StrategyError
 from tradecore.model import (
+    H_COLUMNS,
     H_DAY,
+    H_DAYS,
     H_FIRST,
     H_LAST,
     H_NS,
@@ -177,12 +179,14 @@ def to_market(
     ns = np.append(panel.bar_end_ns, to_ns(last_end))
     ones, zeros = np.ones((n_bars + 1, n), np.int64), np.zeros((n_bars + 1, n), np.int64)
     num, den, dividend, pay_day = ones, ones.copy(), zeros, zeros.copy()
-    head = np.zeros((n_bars + 1, 6), np.int64)
+    head = np.zeros((n_bars + 1, H_COLUMNS), np.int64)
     head[:, H_NS], head[:, H_DAY], head[:, H_PERSON] = ns, days, -1
     for t in range(n_bars + 1):
         ends = calendar.bar_ends(from_day(int(days[t])), timeframe)
         head[t, H_FIRST] = ns[t] == to_ns(ends[0])
         head[t, H_LAST] = ns[t] == to_ns(ends[-1])
+        if head[t, H_FIRST]:
+            head[t, H_DAYS] = days[t] - to_day(calendar.previous_session(from_day(int(days[t]))))
     where = {i.instrument_id: k for k, i in enumerate(panel.instruments)}
     for action in actions:
         t = int(np.searchsorted(days, to_day(action.ex_date)))

@@ -54,10 +54,10 @@ STATE_NAMES = ("ACTIVE", "REDUCING", "HALTED")
     O_REF,
 ) = range(16)
 O_COLUMNS = 16
-MARKET = 0
+MARKET, LIMIT, STOP_LIMIT, STOP, TRAILING, ON_CLOSE = range(6)  # with a limit: the 2nd and 3rd; with a stop: 3rd to 5th
 DAY = 0
 CANCEL_REST, CARRY_REST = range(2)
-ORDER_TYPES = ("market",)
+ORDER_TYPES = ("market", "limit", "stop_limit", "stop", "trailing_stop", "market_on_close")
 TIMES_IN_FORCE = ("day",)
 REMAINDERS = ("cancel", "carry")
 # Order ends
@@ -89,7 +89,11 @@ F_COLUMNS = 9
     EV_LEFT_UNIVERSE,
     EV_CHARGE,
     EV_SHORT,
-) = range(21)
+    EV_STOP_LOSS,
+    EV_TAKE_PROFIT,
+    EV_INTEREST,
+    EV_BORROW,
+) = range(25)
 EVENT_NAMES = (
     "split",
     "dividend",
@@ -112,6 +116,10 @@ EVENT_NAMES = (
     "left_universe",
     "charge",
     "short_position",
+    "stop_loss",
+    "take_profit",
+    "interest",
+    "borrow_cost",
 )
 DECISION_EVENTS = frozenset((*range(EV_NAME_CAP, EV_DEPOSIT), EV_LEFT_UNIVERSE))
 RECEIVABLE_SLOTS = 8
@@ -155,8 +163,8 @@ class Capital(NamedTuple):
 
 class Market(NamedTuple):
     """Bars of T ends, each [T, n] unless said; `traded` False rows hold zeros. Split and dividend take effect before
-    the open of their bar; `left` says who is no longer in the universe; `head` is [T, 6]: bar_end_ns, day, first of
-    session, last of session, deposit e4, person's state or -1."""
+    the open of their bar; `left` says who is no longer in the universe; `head` is [T, 7]: bar_end_ns, day, first of
+    session, last of session, deposit e4, person's state or -1, days since the session before (0 within a session)."""
 
     open: Ints
     high: Ints
@@ -172,8 +180,8 @@ class Market(NamedTuple):
     head: Ints
 
 
-H_NS, H_DAY, H_FIRST, H_LAST, H_DEPOSIT, H_PERSON = range(6)
-H_COLUMNS = 6
+H_NS, H_DAY, H_FIRST, H_LAST, H_DEPOSIT, H_PERSON, H_DAYS = range(7)
+H_COLUMNS = 7
 
 
 class StepParams(NamedTuple):
@@ -199,6 +207,16 @@ class StepParams(NamedTuple):
     max_position: float
     max_exposure: float
     target_volatility: float
+    shorts: int = 0  # 1: scores below 0 are sold short
+    margin_ppm: int = 0
+    credit_ppm: int = 0  # interest and borrow cost a year, days / 360
+    debit_ppm: int = 0
+    borrow_ppm: int = 0
+    order_type: int = MARKET
+    collar_ppm: int = 0
+    trigger_ppm: int = 0
+    stop_loss_ppm: int = 0
+    take_profit_ppm: int = 0
 
 
 class Journal(NamedTuple):
@@ -245,13 +263,14 @@ class Decision(NamedTuple):
 
 class Scratch(NamedTuple):
     """Room that the kernels of a step work in, so that they allocate nothing: what it holds means nothing outside of
-    one call, but pending [1]: how many receivables the book has. used, working, kept_ppm, flat [n]; active [S, n];
-    keep, filled, blocked [W] and turn [W + 1] by working order."""
+    one call, but pending [1]: how many receivables the book has. used, working, kept_ppm, flat, entered [n]; active
+    [S, n]; keep, filled, blocked [W] and turn [W + 1] by working order."""
 
     used: Ints
     working: Ints
     kept_ppm: Ints
     flat: Bools
+    entered: Bools
     active: Bools
     keep: Bools
     filled: Bools
@@ -307,6 +326,7 @@ def new_scratch(book: Book) -> Scratch:
         working=np.zeros(n, ints),
         kept_ppm=np.zeros(n, ints),
         flat=np.zeros(n, bools),
+        entered=np.zeros(n, bools),
         active=np.zeros((s, n), bools),
         keep=np.zeros(w, bools),
         filled=np.zeros(w, bools),

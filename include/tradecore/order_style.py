@@ -1,6 +1,6 @@
 """From a line of the sheet to the orders that a venue gets: type, time in force, collar, bracket, slices. Pure.
 
-Simulated books: one market order for the next open. Rules: docs/EXECUTION.md.
+Simulated books: one order for the next bar, as the plan kernel made it. Rules: docs/EXECUTION.md, docs/STEP.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from tradecore.config_models import Execution
 from tradecore.execution.window import TIME_IN_FORCE, Window
+from tradecore.model import ON_CLOSE, ORDER_TYPES
 from tradecore.units import to_quanta
 
 CHILD_LINES = 1_000  # a child's line is its parent's times this, and its number: lines stay unique in a sheet
@@ -25,14 +26,25 @@ class Styled:
     order_type: str
     time_in_force: str
     limit_e4: int = 0
+    stop_e4: int = 0
     take_profit_e4: int = 0
     stop_loss_e4: int = 0
     not_before_at: datetime | None = None
 
 
-def simulated(line: int, qty_e6: int) -> tuple[Styled, ...]:
+def simulated(line: int, qty_e6: int, *, kind: int, limit_e4: int, stop_e4: int) -> tuple[Styled, ...]:
     """Return the one order of a line in a simulated book."""
-    return (Styled(child=0, line=line, qty_e6=qty_e6, order_type="market", time_in_force="day"),)
+    return (
+        Styled(
+            child=0,
+            line=line,
+            qty_e6=qty_e6,
+            order_type="market" if kind == ON_CLOSE else ORDER_TYPES[kind],
+            time_in_force="cls" if kind == ON_CLOSE else "day",
+            limit_e4=limit_e4,
+            stop_e4=stop_e4,
+        ),
+    )
 
 
 def styled(

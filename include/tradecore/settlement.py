@@ -84,7 +84,8 @@ def settle_bar(ctx: Context) -> dict[str, object]:
         ctx.set_status("settled")
         _alert_state(ctx, moved.loaded.book, moved.after)
         _alert_stale(ctx, moved.after, moved.axes)
-        _alert_short(ctx, moved.after, moved.axes)
+        if not params.shorts:
+            _alert_short(ctx, moved.after, moved.axes)
     ctx.conn.commit()
     after, journal = moved.after, moved.journal
     ends = Counter(END_NAMES[int(e[3])] for e in journal.ends)
@@ -208,9 +209,10 @@ def _store_fills(ctx: Context, journal: Journal, axes: Axes, loaded: LoadedBook)
     """Write the fill kernel's fills and ends."""
     seen: Counter[str] = Counter()
     for number, f in enumerate(journal.fills.tolist(), start=1):
-        order_id = loaded.order_ids[f[F_DECIDED_NS], f[F_LINE]]
-        seen[order_id] += 1
-        fill_id = provenance.hash_of(order_id, ctx.bar_end_at.isoformat(), seen[order_id])[:32]
+        order_id = loaded.order_ids.get((f[F_DECIDED_NS], f[F_LINE]))  # None: a bracket's
+        name = order_id or f"{ctx.book}:{axes.instruments[f[F_INSTR]]}"
+        seen[name] += 1
+        fill_id = provenance.hash_of(name, ctx.bar_end_at.isoformat(), seen[name])[:32]
         ctx.conn.execute(
             books.SQL["add_fill"],
             (
@@ -225,7 +227,7 @@ def _store_fills(ctx: Context, journal: Journal, axes: Axes, loaded: LoadedBook)
                 f[F_FEE],
             ),
         )
-        if f[F_REM] != 0:
+        if order_id is not None and f[F_REM] != 0:
             books.add_order_events(ctx.conn, [order_id], "PARTIAL", bar_end=ctx.bar_end_at, now=ctx.now)
     for end in journal.ends.tolist():
         books.add_order_events(

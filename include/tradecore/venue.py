@@ -75,7 +75,7 @@ def _broker(
     settings: Settings, conn: psycopg.Connection, record: BookRecord, clock: Callable[[], datetime], pace: Pace
 ) -> Broker:
     if record.kind == "simulated":
-        return SimulatedBroker(conn, record, clock)
+        return SimulatedBroker(conn, record, clock, order_style=settings.trading.execution.order_style)
     if record.kind not in LIVE:
         raise ConfigError(f"book {record.book!r} is of kind {record.kind!r}, which no broker here serves.")
     live = LIVE[record.kind]

@@ -17,7 +17,7 @@ from tradecore.backtest import step
 from tradecore.bars import Panel, adjusted
 from tradecore.config_models import Execution, Risk
 from tradecore.market import bar_row, instrument_arrays
-from tradecore.model import Capital, Instrument, Market, new_book
+from tradecore.model import H_COLUMNS, Capital, Instrument, Market, new_book
 from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE
 
 INSTRUMENTS = (
@@ -86,7 +86,7 @@ def _panel(rows: int) -> Panel:
 def _market() -> Market:
     """Return one made-up bar and the row that tells the next bar's splits, [2, n] as market.to_market gives them."""
     panel, ones = _panel(2), np.ones((2, len(INSTRUMENTS)), np.int64)
-    head = np.zeros((2, 6), np.int64)
+    head = np.zeros((2, H_COLUMNS), np.int64)
     head[:, 0], head[:, 1], head[:, 2:4], head[:, 5] = panel.bar_end_ns, panel.day, 1, -1
     return Market(
         open=panel.open,

@@ -94,9 +94,16 @@ def run_fold(
 
 
 def run_reference(
-    found: settings.Settings, sessions: tuple[date, ...], first_bar: date, order: tuple[str, ...]
+    found: settings.Settings,
+    sessions: tuple[date, ...],
+    first_bar: date,
+    order: tuple[str, ...],
+    given_scores: Any = None,
 ) -> list[RefStep]:
-    """Run the naive day loop on what the feed's files say: no database, no kernels, no arrays of tradecore."""
+    """Run the naive day loop on what the feed's files say: no database, no kernels, no arrays of tradecore.
+
+    given_scores [T, S, n]: of strategies that have their naive twins elsewhere; None: ma_crossover's, by its twin.
+    """
     calendar, trading = book_calendar(found), found.trading
     timeframe = trading.book.timeframe
     feed = feed_of(found)
@@ -111,8 +118,8 @@ def run_reference(
     adjusted = {s: _adjusted(s, ends, rows, actions) for s in order}
     run = [(d, e) for d, e in ends if sessions[0] <= d <= after]
     bars = [_bar(d, e, order, rows, actions, found) for d, e in run]
-    strategy = trading.strategies["ma_crossover"]
-    p = {"short_period": 20, "long_period": 50, "average": "sma", "confidence_threshold": 0.75, **strategy.params}
+    own = trading.strategies["ma_crossover"].params
+    p = {"short_period": 20, "long_period": 50, "average": "sma", "confidence_threshold": 0.75, **own}
     need = reference.ma_crossover_window(p["long_period"], p["average"])
     a_year = 252.0 * max(len(calendar.bar_ends(d, timeframe)) for d in sessions[:5])
     scores, volatility = [], []
@@ -137,7 +144,7 @@ def run_reference(
         k = trading.risk.volatility_lookback_bars
         volatility.append([_volatility(adjusted[s][max(0, at - k - 1) : at], k, a_year) for s in order])
     count = sum(1 for d, _ in run if d <= sessions[-1])
-    scores = scores[:count]
+    scores = scores[:count] if given_scores is None else given_scores.tolist()
     steps = reference.run(
         bars[:count], _params(found), scores, volatility[:count], Decimal(str(found.initial_cash_usd))
     )
@@ -203,6 +210,8 @@ def _bar(
                 **values,
                 volume=int(r["volume"]) if r is not None else 0,
                 traded=r is not None,
+                tick=Decimal(str(found.trading.universe.members[symbol].tick_usd)),
+                qty_step=Decimal(str(found.trading.universe.members[symbol].qty_step_shares)),
                 split=split,
                 dividend=paid,
                 pay_day=pay,
@@ -214,6 +223,7 @@ def _bar(
         bar_end_ns=to_ns(end),
         quotes=quotes,
         first_of_session=end == ends[0],
+        days_since=(day - book_calendar(found).previous_session(day)).days if end == ends[0] else 0,
         last_of_session=end == ends[-1],
     )
 
@@ -225,7 +235,7 @@ def _params(found: settings.Settings) -> RefParams:
         return Decimal(str(value))
 
     return RefParams(
-        capital_shares=[float(found.trading.strategies["ma_crossover"].capital_share)],
+        capital_shares=[float(found.trading.strategies[name].capital_share) for name in found.trading.enabled()],
         slippage_bps=text(execution.slippage_bps),
         commission_bps=text(execution.commission_bps),
         commission_per_share=text(execution.commission_per_share_usd),
@@ -244,6 +254,16 @@ def _params(found: settings.Settings) -> RefParams:
         max_drawdown=text(risk.max_drawdown),
         reduce_lifts_after_sessions=risk.reduce_lifts_after_sessions or 0,
         halt_lifts_after_sessions=risk.halt_lifts_after_sessions or 0,
+        allow_short=risk.allow_short,
+        margin_frac=text(execution.margin_frac),
+        credit_frac=text(execution.interest_credit_frac),
+        debit_frac=text(execution.interest_debit_frac),
+        borrow_frac=text(execution.borrow_frac),
+        order_kind={"market_on_open": "market"}.get(execution.order_style, execution.order_style),
+        collar_bps=text(execution.limit_collar_bps),
+        trigger_bps=text(execution.stop_trigger_bps),
+        stop_loss_frac=None if execution.stop_loss_frac is None else text(execution.stop_loss_frac),
+        take_profit_frac=None if execution.take_profit_frac is None else text(execution.take_profit_frac),
     )
 
 
@@ -271,7 +291,7 @@ def compare_with_fold(stages: Stages, inputs: backtest.Inputs, fold: step.FoldRe
         assert folded == staged, f"fold differs from the stages at {inputs.days[t]}: {folded}, {staged}"
         orders = fold.journal.orders[fold.journal.orders[:, O_DECIDED_NS] == inputs.market.head[t, H_NS]]
         planned = [(o[O_INSTR], o[O_QTY], (o[O_SPLIT_NUM], o[O_SPLIT_DEN])) for o in orders.tolist()]
-        sheet = [(instrument, qty, ratio) for instrument, qty, _, age, ratio, _ in mine["orders"] if age == 0]
+        sheet = [(instrument, qty, ratio) for instrument, qty, _, age, ratio, *_ in mine["orders"] if age == 0]
         assert planned == sheet, f"orders of the fold and of the stages at {inputs.days[t]}: {planned}, {sheet}"
     last = {k: (v, stages.books[-1][k]) for k, v in book_quanta(fold.book).items() if v != stages.books[-1][k]}
     assert not last, f"the fold's last book differs from the stages': {last}"

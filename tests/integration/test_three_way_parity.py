@@ -79,6 +79,65 @@ def test_stages_equal_fold_equal_day_loop(tmp_path, database_url, conn, sizing: 
         assert seen[what] >= least, f"not exercised: {what} {seen[what]} of {least} in {dict(seen)}"
 
 
+STYLES = ["market_on_close", "limit", "stop", "stop_limit", "trailing_stop"]
+
+
+@pytest.mark.parametrize(
+    "style", [pytest.param(s, marks=() if s == "stop_limit" else pytest.mark.slow) for s in STYLES]
+)
+def test_shorts_brackets_and_every_kind_of_order_three_ways(tmp_path, database_url, conn, style: str):
+    """Two strategies, one of them long and short, on margin; over the split and the dividends."""
+    changes: dict[str, Any] = {
+        "data": {"options": {"folder": str(REPO / "include/sample_data")}, "restate_sessions": 1},
+        "strategies": {
+            "ma_crossover": {"symbols": "all", "capital_share": 0.4, "params": {"confidence_threshold": 0.3}},
+            "both_ways": {
+                "kind": "time_series_momentum",
+                "capital_share": 0.6,
+                "params": {"period": 10, "threshold_frac": 0.01, "long_short": True},
+            },
+        },
+        "risk": {
+            "allow_short": True,
+            "max_position_size": 0.9,
+            "max_exposure": 2.5,
+            "max_turnover": 2.0,
+            "target_volatility": 1.0,
+            "max_daily_loss": 0.02,
+            "max_drawdown": 0.2,
+            "halt_lifts_after_sessions": 2,
+        },
+        "execution": {
+            "order_style": style,
+            "limit_collar_bps": 40,
+            "stop_trigger_bps": 30,
+            "stop_loss_frac": 0.02,
+            "take_profit_frac": 0.03,
+            "margin_frac": 0.5,
+            "interest_credit_frac": 0.02,
+            "interest_debit_frac": 0.06,
+            "borrow_frac": 0.01,
+            "remainder": "carry",
+            "max_order_age_bars": 4,
+        },
+    }
+    found = configure(tmp_path, database_url, changes)
+    pipeline.load_history(found, conn, first=FIRST_BAR, last=LAST, now=NOW)
+    sessions = book_calendar(found).sessions_in_range(date(2004, 11, 1), date(2005, 3, 31))
+    stages = run_stages(found, conn, sessions)
+    inputs, fold = run_fold(found, conn, sessions)
+    compare(stages, inputs, fold, run_reference(found, sessions, FIRST_BAR, inputs.symbols, inputs.scores))
+    compare_scores(conn, "sim", inputs)
+    seen = Counter(dict(conn.execute("SELECT kind, count(*) FROM book_events GROUP BY 1").fetchall()))
+    seen |= Counter(dict(conn.execute("SELECT order_type, count(*) FROM intents GROUP BY 1").fetchall()))
+    seen["short"] = int((fold.qty_e6 < 0).sum())
+    print(f"proof: parity with {style}, shorts and brackets over {len(sessions)} sessions: {dict(seen)}")
+    wanted = ["short", "stop_loss", "take_profit", "borrow_cost", "interest", "split", "dividend_paid_on_ex_date"]
+    wanted += [style] if style != "market_on_close" else []
+    missing = [what for what in wanted if seen[what] < 1]
+    assert not missing, f"not exercised: {missing} of {dict(seen)}"
+
+
 def covered(conn: psycopg.Connection) -> Counter[str]:
     """Count in the database what a run made happen."""
 

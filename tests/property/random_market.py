@@ -19,10 +19,14 @@ from tradecore.model import (
     N_ORDERS,
     O_AGE,
     O_INSTR,
+    O_LIMIT,
     O_QTY,
     O_REM,
     O_SPLIT_DEN,
     O_SPLIT_NUM,
+    O_STOP,
+    O_TYPE,
+    ORDER_TYPES,
     REMAINDERS,
     SIZING_METHODS,
     Book,
@@ -61,9 +65,17 @@ class World:
 
 
 def random_world(
-    seed: int, n: int, bars: int, strategies: int, *, calm: bool = False, surprises: bool = False
+    seed: int,
+    n: int,
+    bars: int,
+    strategies: int,
+    *,
+    calm: bool = False,
+    surprises: bool = False,
+    styled: bool = False,
 ) -> World:
-    """Draw a world. `calm`: nothing but prices, so that shrinking shows what an example needs."""
+    """Draw a world. `calm`: nothing but prices, so that shrinking shows what an example needs. `styled`: with order
+    kinds, brackets, shorts, margin, interest and borrow cost, each of them now and then."""
     rng = random.Random(seed)
     p = (lambda _: 0.0) if calm else (lambda most: rng.choice((0.0, most / 4, most)))
     odds = {
@@ -86,6 +98,7 @@ def random_world(
                 bar_end_ns=(day * 10 + t % per_session) * 10**12,
                 quotes=quotes[t],
                 first_of_session=t % per_session == 0,
+                days_since=0 if t % per_session else 1 + day % 3,
                 last_of_session=t % per_session == per_session - 1,
                 deposit=Decimal(rng.randrange(1, 10**8)) / 10**4 if rng.random() < odds["deposit"] else Decimal(0),
                 person_state=rng.randrange(3) if rng.random() < odds["person"] else None,
@@ -100,11 +113,13 @@ def random_world(
     if surprises:
         known = [[s if rng.random() < 0.5 else rng.choice(((1, 1), (2, 1))) for s in row] for row in known]
     params = _params(rng, n, strategies)
+    if styled:
+        _style(rng, params, [q for bar in ref_bars for q in bar.quotes])
     return World(
         cash=Decimal(rng.choice((1_000, 100_000, 5_000_000))) + Decimal(rng.randrange(10**4)) / 10**4,
         bars=ref_bars,
         params=params,
-        scores=_scores(rng, params, bars, strategies, n),
+        scores=_scores(rng, params, bars, strategies, n, short=params.allow_short),
         volatility=np.array([[_volatility(rng) for _ in range(n)] for _ in range(bars)]),
         decides=np.array([rng.random() >= odds["undecided"] for _ in range(bars)]),
         known_splits=known,
@@ -186,7 +201,35 @@ def _params(rng: random.Random, n: int, strategies: int) -> RefParams:
     )
 
 
-def _scores(rng: random.Random, params: RefParams, bars: int, strategies: int, n: int) -> np.ndarray:
+def _style(rng: random.Random, params: RefParams, quotes: list[RefQuote]) -> None:
+    """Switch on what is off as shipped, and give bars the wicks that it needs."""
+
+    def frac(*choices: str) -> Decimal:
+        return Decimal(rng.choice(choices))
+
+    params.order_kind = rng.choice(ORDER_TYPES)
+    params.collar_bps, params.trigger_bps = frac("0", "20", "150", "900"), frac("0", "30", "100", "400")
+    if rng.random() < 0.6:
+        params.stop_loss_frac = frac("0.004", "0.02", "0.08")
+    if rng.random() < 0.6:
+        params.take_profit_frac = frac("0.004", "0.02", "0.08", "1.5")
+    params.allow_short = rng.random() < 0.6
+    params.margin_frac = frac("0", "0", "0.5", "1")
+    params.max_exposure = Decimal(1) + params.margin_frac + params.allow_short
+    params.max_turnover = frac("2", "2", "0.2", "0.037")
+    params.credit_frac, params.debit_frac = frac("0", "0.02", "0.051"), frac("0", "0.06", "0.113")
+    params.borrow_frac = frac("0", "0.003", "0.9")
+    wick = rng.choice((0.002, 0.01, 0.05))
+    for quote in quotes:
+        if quote.traded:
+            up, down = (int(float(quote.close) * abs(rng.gauss(0, wick)) / float(quote.tick)) for _ in range(2))
+            quote.high += up * quote.tick
+            quote.low = max(quote.low - down * quote.tick, quote.tick)
+
+
+def _scores(
+    rng: random.Random, params: RefParams, bars: int, strategies: int, n: int, *, short: bool = False
+) -> np.ndarray:
     silent = rng.choice((0.0, 0.2, 0.6))
     bold = rng.random() < 0.3  # fully invested: cash runs short
     scores = np.full((bars, strategies, n), np.nan)
@@ -197,6 +240,8 @@ def _scores(rng: random.Random, params: RefParams, bars: int, strategies: int, n
                 if rng.random() >= silent:
                     some = (0.0, 1.0, rng.randrange(10**9 + 1) / 1e9, rng.uniform(-0.2, 1.2))
                     scores[t, s, i] = rng.choice((0.0, 1.0, 1.0, 1.0) if bold else some)
+                    if short and rng.random() < 0.5:
+                        scores[t, s, i] = -scores[t, s, i]
     return np.round(scores, 9)
 
 
@@ -229,6 +274,7 @@ def market(bars: list[RefBar], splits: list[list[tuple[int, int]]] | None = None
             bar.last_of_session,
             _ints(bar.deposit, 10**4),
             -1 if bar.person_state is None else bar.person_state,
+            bar.days_since,
         ]
         for bar in bars
     ]
@@ -293,6 +339,16 @@ def step_params(p: RefParams) -> StepParams:
         max_position=float(p.max_position),
         max_exposure=float(p.max_exposure),
         target_volatility=p.target_volatility,
+        shorts=int(p.allow_short),
+        margin_ppm=_ints(p.margin_frac, 10**6),
+        credit_ppm=_ints(p.credit_frac, 10**6),
+        debit_ppm=_ints(p.debit_frac, 10**6),
+        borrow_ppm=_ints(p.borrow_frac, 10**6),
+        order_type=ORDER_TYPES.index(p.order_kind),
+        collar_ppm=_ints(p.collar_bps, 100),
+        trigger_ppm=_ints(p.trigger_bps, 100),
+        stop_loss_ppm=_ints(p.stop_loss_frac or 0, 10**6),
+        take_profit_ppm=_ints(p.take_profit_frac or 0, 10**6),
     )
 
 
@@ -319,6 +375,9 @@ def book_quanta(book: Book) -> dict[str, Any]:
             int(o[O_AGE]),
             (int(o[O_SPLIT_NUM]), int(o[O_SPLIT_DEN])),
             tuple(int(w) for w in wants),
+            ORDER_TYPES[o[O_TYPE]],
+            int(o[O_LIMIT]),
+            int(o[O_STOP]),
         )
         for o, wants in zip(book.order[: book.acct[N_ORDERS]], book.want, strict=False)
     ]

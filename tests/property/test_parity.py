@@ -26,7 +26,7 @@ from random_market import (
 import reference
 from reference import RefStep, e4, e6
 from tradecore.backtest.step import decide, fold, plan, settle
-from tradecore.model import EVENT_NAMES, Book, Journal, new_book
+from tradecore.model import EVENT_NAMES, ORDER_TYPES, Book, Journal, new_book
 
 END_NAMES = ("FILLED", "CANCELED", "EXPIRED")
 SHAPES = {"n": st.integers(1, 4), "bars": st.integers(3, 40), "strategies": st.integers(1, 3)}
@@ -107,6 +107,13 @@ def compare(world: World) -> Counter[str]:
 def count(seen: Counter[str], step: RefStep, journals: list[Journal], before: dict[str, Any] | None) -> None:
     """Count what a bar exercised, by what the reference did and the events that tradecore wrote."""
     seen["fills"] += len(step.fills)
+    for fill in step.fills:
+        seen["bracket" if fill.order is None else fill.order.kind] += 1
+    seen["short"] += sum(q < 0 for q in step.book["qty"])
+    seen["borrowed cash"] += step.book["cash"] < 0
+    if before is not None:
+        pairs = list(zip(before["qty"], step.book["qty"], strict=True))
+        seen["turned"] += sum(a * b < 0 for a, b in pairs)
     seen["partial fills"] += sum(1 for f in step.fills if f.remaining != 0)
     seen["opposed moves"] += sum(1 for f in step.fills if any(d * f.shares < 0 for d in f.allocated))
     seen["carried"] += sum(1 for o in step.book["orders"] if o[3] > 0)
@@ -123,6 +130,12 @@ def count(seen: Counter[str], step: RefStep, journals: list[Journal], before: di
 @given(seed=st.integers(0, 2**32), **SHAPES)
 def test_settle_decide_plan_equal_the_day_loop(seed: int, n: int, bars: int, strategies: int):
     compare(random_world(seed, n, bars, strategies))
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 2**32), **SHAPES)
+def test_orders_of_every_kind_brackets_and_shorts_equal_the_day_loop(seed: int, n: int, bars: int, strategies: int):
+    compare(random_world(seed, n, bars, strategies, styled=True))
 
 
 @EXAMPLES
@@ -167,12 +180,14 @@ def test_comparison_exercises_every_rule():
     """250 fixed worlds: each thing that a rule speaks of happened, or the equality above says little."""
     seen: Counter[str] = Counter()
     for seed in range(250):
-        seen += compare(random_world(seed, 1 + seed % 4, 40, 1 + seed % 3, surprises=seed % 5 == 0))
+        shape = (1 + seed % 4, 40, 1 + seed % 3)
+        seen += compare(random_world(seed, *shape, surprises=seed % 5 == 0, styled=seed % 2 == 1))
     states = [f"state {a} to {b}" for a in range(3) for b in range(3)]
     real = ("charge", "short_position")  # of a real venue: test_given_fills
     events = [name for name in EVENT_NAMES if name not in real]
     names = ["fills", "partial fills", "opposed moves", "carried", "FILLED", "CANCELED", "EXPIRED"]
-    missing = [name for name in [*names, *events, *states] if seen[name] < 10]
+    styles = [*ORDER_TYPES, "bracket", "short", "borrowed cash", "turned"]
+    missing = [name for name in [*names, *events, *states, *styles] if seen[name] < 10]
     assert not missing, f"not exercised: {missing} of {dict(seen)}"
 
 
@@ -182,23 +197,28 @@ def test_comparison_exercises_every_rule():
 @EXAMPLES
 @given(seed=st.integers(0, 2**32), **SHAPES)
 def test_book_sums_at_every_bar(seed: int, n: int, bars: int, strategies: int):
-    world = random_world(seed, n, bars, strategies)
+    world = random_world(seed, n, bars, strategies, styled=seed % 2 == 1)
+    short = world.params.allow_short
     for book, _ in core_steps(world):
         state = book_quanta(book)
-        value = [(2 * q * m + 10**6) // (2 * 10**6) for q, m in zip(state["qty"], state["mark"], strict=True)]
+        value = [
+            (-1 if q < 0 else 1) * ((2 * abs(q) * m + 10**6) // (2 * 10**6))
+            for q, m in zip(state["qty"], state["mark"], strict=True)
+        ]
         owed = sum(amount for due in state["receivables"] for _, amount in due)
         assert state["equity"] == state["cash"] + owed + sum(value)
         for i in range(n):
             assert sum(held[i] for held in state["alloc"]) == state["qty"][i]
-            assert all(held[i] >= 0 for held in state["alloc"])
-            assert sum(lot[0] for lot in state["lots"][i]) == state["qty"][i] >= 0
+            assert sum(lot[0] for lot in state["lots"][i]) == state["qty"][i]
+            assert short or (state["qty"][i] >= 0 and all(held[i] >= 0 for held in state["alloc"]))
+            assert all(lot[0] * state["qty"][i] > 0 for lot in state["lots"][i]), "lots have the position's sign"
 
 
 @EXAMPLES
 @given(seed=st.integers(0, 2**32), **SHAPES)
 def test_cash_is_what_was_paid_in_and_earned_less_cost_and_fees(seed: int, n: int, bars: int, strategies: int):
     """Cash + receivables + cost of what is held = paid in + realised + dividends - fees: nothing is lost."""
-    world = random_world(seed, n, bars, strategies)
+    world = random_world(seed, n, bars, strategies, styled=seed % 2 == 1)
     paid_in = e4(world.cash)
     for t, (book, _) in enumerate(core_steps(world)):
         state = book_quanta(book)

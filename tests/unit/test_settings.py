@@ -223,9 +223,9 @@ def test_unknown_kind_of_strategy_points_at_it(profile: Any) -> None:
 
 
 def test_params_are_checked_even_when_another_section_is_wrong(profile: Any) -> None:
-    text = MINIMAL.replace("short_period: 20", "short_period: 1") + "risk: {max_exposure: 2}\n"
+    text = MINIMAL.replace("short_period: 20", "short_period: 1") + "risk: {max_exposure: 5}\n"
     assert problems(profile(text)) == [
-        "trading.yaml:8: risk.max_exposure = 2: must be less than or equal to 1",
+        "trading.yaml:8: risk.max_exposure = 5: must be less than or equal to 4",
         "trading.yaml:7: strategies.ma_crossover.params.short_period = 1: must be greater than or equal to 2",
     ]
 
@@ -292,13 +292,17 @@ IMPOSSIBLE = [
         "risk: {max_position_size: .9, max_exposure: .5}",
         "risk.max_position_size = 0.9: must not exceed max_exposure",
     ),
+    ("risk: {max_exposure: 1.5}", "risk.max_exposure = 1.5: must not exceed 1: 1, and 1 more with risk.allow_short"),
+    ("book: {broker: alpaca-paper}\nrisk: {allow_short: true}", "is for simulated books and backtests, not for alpaca"),
+    ("book: {broker: alpaca-paper}\nexecution: {order_style: stop}", "is for simulated books and backtests"),
+    ("book: {broker: alpaca-paper}\nexecution: {margin_frac: 0.5}", "is for simulated books and backtests"),
 ]
 
 
 @pytest.mark.parametrize("text, rest", IMPOSSIBLE)
 def test_impossible_value_names_location_value_and_rule(profile: Any, text: str, rest: str) -> None:
     message = only_problem(profile(MINIMAL + text + "\n"))
-    assert message.startswith("trading.yaml:8: ")
+    assert message.startswith(("trading.yaml:8: ", "trading.yaml:9: "))
     assert rest in message
 
 
@@ -424,7 +428,7 @@ def test_every_line_number_of_the_sample_profile_is_right() -> None:
 
 
 def test_all_problems_come_at_once(profile: Any) -> None:
-    text = MINIMAL.replace("name: two", "name: Two") + "risk: {max_exposure: 2, max_drawdwn: 1}\n"
+    text = MINIMAL.replace("name: two", "name: Two") + "risk: {max_exposure: 5, max_drawdwn: 1}\n"
     environ = {"INITIAL_CASH": "-1", "SMTP_HOST": "mail", "LOG_LEVEL": "loud", "DB_PASSWORD": "changeme"}
     found = problems(profile(text), environ)
     assert len(found) == 8, found

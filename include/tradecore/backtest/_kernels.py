@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from tradecore._kernels import inlined, kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
-from tradecore.execution._kernels import end_given, fill_given, fill_orders
+from tradecore.execution._kernels import end_given, fill_given
+from tradecore.execution.matching._kernels import fill_orders
 from tradecore.model import (
     ACTIVE,
     CANCELED,
     CASH,
     DIVIDENDS,
     EQUITY,
+    EV_BORROW,
     EV_CASH_IN_LIEU,
     EV_CHARGE,
     EV_DEPOSIT,
     EV_DIVIDEND,
     EV_DIVIDEND_ASSUMED_PAID,
+    EV_INTEREST,
     EV_LEFT_UNIVERSE,
     EV_RECEIVABLE_PAID,
     EV_SHORT,
@@ -23,6 +26,7 @@ from tradecore.model import (
     EV_STATE,
     FEES,
     H_DAY,
+    H_DAYS,
     H_DEPOSIT,
     H_FIRST,
     H_LAST,
@@ -54,6 +58,7 @@ from tradecore.portfolio._kernels import (
 from tradecore.risk._kernels import cap_gross, cap_names, cap_turnover, size_weights, weights_to_quantities
 
 DONE, NEED_ROOM, NEED_RECEIVABLE_SLOT = range(3)
+YEAR_PPM = 360 * 1_000_000  # money-market year
 
 
 @inlined
@@ -71,6 +76,7 @@ def apply_splits(book, bar, instruments, journal, scratch, ns):
         new_qty = trunc_to(exact, instruments.step[i])
         book.mark[i] = mul_div_round(old_mark, den, num)
         if old_qty == 0:
+            split_allocations(book.alloc, i, 0, num, den)  # strategies may hold against each other
             continue
         log_event(journal, EV_SPLIT, i, old_qty, new_qty, ns)
         if exact != new_qty or (old_qty * num) % den != 0:
@@ -140,7 +146,7 @@ def apply_dividends(book, bar, day, journal, pending, ns):
 
 
 @inlined
-def mark_book(book, bar, journal, pending, ns):
+def mark_book(book, bar, params, journal, pending, ns):
     """Settle 5 and 6: mark at the close, count stale marks, and compute the equity."""
     equity = book.acct[CASH]
     for i in range(book.qty.shape[0]):
@@ -151,7 +157,7 @@ def mark_book(book, bar, journal, pending, ns):
             book.stale[i] += 1
             if book.qty[i] != 0:
                 log_event(journal, EV_STALE, i, 0, book.stale[i], ns)
-        if book.qty[i] < 0:
+        if book.qty[i] < 0 and not params.shorts:
             log_event(journal, EV_SHORT, i, 0, book.qty[i], ns)
         if book.qty[i] != 0:
             equity += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
@@ -178,8 +184,8 @@ def enter_state(book, state, journal, scratch, ns):
     keep = scratch.keep
     for k in range(book.acct[N_ORDERS]):
         keep[k] = True
-        rest = book.order[k, O_REM]
-        if state == HALTED or rest > max(-book.qty[book.order[k, O_INSTR]], 0):
+        rest, held = book.order[k, O_REM], book.qty[book.order[k, O_INSTR]]
+        if state == HALTED or rest > max(-held, 0) or -rest > max(held, 0):
             keep[k] = False
             log_end(journal, book.order[k], CANCELED, ns)
     remove_orders(book, keep)
@@ -209,6 +215,31 @@ def update_state(book, last_bar, person, params, journal, scratch, ns):
         enter_state(book, person, journal, scratch, ns)
 
 
+@kernel
+def charge_carry(book, bar, params, journal):
+    """Settle 0: interest on cash, and what shorts cost to borrow, for the days since the session before."""
+    days, cash, shorts, paid = bar.head[H_DAYS], book.acct[CASH], 0, 0
+    if days <= 0:
+        return
+    for i in range(book.qty.shape[0]):
+        if book.qty[i] < 0:
+            worth = mul_div_round(-book.qty[i], book.mark[i], 1_000_000)
+            shorts += worth
+            cost = mul_div_round(worth, params.borrow_ppm * days, YEAR_PPM)
+            if cost > 0:
+                paid -= cost
+                log_event(journal, EV_BORROW, i, 0, -cost, bar.head[H_NS])
+    interest = 0
+    if cash < 0:
+        interest = mul_div_round(cash, params.debit_ppm * days, YEAR_PPM)
+    elif cash > shorts:  # what shorts brought is their collateral
+        interest = mul_div_round(cash - shorts, params.credit_ppm * days, YEAR_PPM)
+    if interest != 0:
+        log_event(journal, EV_INTEREST, -1, 0, interest, bar.head[H_NS])
+    book.acct[CASH] += interest + paid
+    book.acct[FEES] -= interest + paid
+
+
 @inlined
 def before_fills(book, bar, instruments, journal, scratch):
     """Settle 1 to 3: session, deposit, splits, dividends. False: no receivable slot."""
@@ -229,16 +260,18 @@ def before_fills(book, bar, instruments, journal, scratch):
 def after_fills(book, bar, params, journal, scratch):
     """Settle 5 to 7: mark, equity, state."""
     head = bar.head
-    mark_book(book, bar, journal, scratch.pending, head[H_NS])
+    mark_book(book, bar, params, journal, scratch.pending, head[H_NS])
     update_state(book, head[H_LAST] == 1, head[H_PERSON], params, journal, scratch, head[H_NS])
 
 
 @inlined
 def settle_bar(book, bar, instruments, params, journal, scratch):
-    """Let one bar happen to the book: session, splits, dividends, fills, mark, state. False: no receivable slot."""
+    """Let one bar happen to the book, settle 0 to 7. False: no receivable slot."""
+    if params.credit_ppm + params.debit_ppm + params.borrow_ppm > 0:
+        charge_carry(book, bar, params, journal)
     if not before_fills(book, bar, instruments, journal, scratch):
         return False
-    if book.acct[N_ORDERS] > 0:
+    if book.acct[N_ORDERS] + params.stop_loss_ppm + params.take_profit_ppm > 0:
         fill_orders(book, bar, instruments, params, journal, scratch, bar.head[H_NS])
     after_fills(book, bar, params, journal, scratch)
     return True
@@ -277,7 +310,7 @@ def decide_bar(
     for i in range(n):
         opinion[i] = False
         qty[i] = book.qty[i]
-        flat[i] = left[i] or qty[i] < 0  # long only: nobody wants a short, it is bought back
+        flat[i] = left[i] or (qty[i] < 0 and not params.shorts)  # nobody is to be short: it is bought back
         ref[i] = book.mark[i]
         if split_num[i] != split_den[i]:
             qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), instruments.step[i])
@@ -299,14 +332,14 @@ def decide_bar(
             if active[s, i]:
                 opinion[i] = True
             else:
-                kept += max(alloc[s, i], 0)
+                kept += abs(alloc[s, i]) if params.shorts else max(alloc[s, i], 0)
         kept_ppm[i] = 0
         if kept != 0:
             kept_ppm[i] = mul_div_floor(mul_div_floor(kept, ref[i], 1_000_000), 1_000_000, equity)
     cap_names(weight, active, kept_ppm, params.max_position_ppm, journal, ns)
     cap_gross(weight, kept_ppm, params.max_exposure_ppm, journal, ns)
     weights_to_quantities(weight, active, alloc, ref, instruments.step, equity, contribution, target)
-    cap_turnover(contribution, target, alloc, qty, ref, instruments.step, equity, params.max_turnover_ppm, journal, ns)
+    cap_turnover(contribution, target, alloc, qty, ref, instruments.step, equity, params, journal, ns)
 
 
 @inlined
@@ -344,9 +377,9 @@ def journal_has_room(journal, n, n_orders):
     if journal is None:
         return True
     counts = journal.counts
-    if counts[0] + 13 * n + 3 * n_orders + 8 > journal.events.shape[0]:
+    if counts[0] + 16 * n + 3 * n_orders + 9 > journal.events.shape[0]:
         return False
-    if counts[1] + n_orders > journal.fills.shape[0] or counts[2] + 2 * n_orders > journal.ends.shape[0]:
+    if counts[1] + n_orders + 2 * n > journal.fills.shape[0] or counts[2] + 2 * n_orders > journal.ends.shape[0]:
         return False
     return counts[3] + n <= journal.orders.shape[0]
 

@@ -20,10 +20,16 @@ from tradecore.model import (
     J_EVENTS,
     J_FILLS,
     J_ORDERS,
+    LIMIT,
+    MARKET,
     N_ORDERS,
     O_COLUMNS,
+    ON_CLOSE,
     REMAINDERS,
     SIZING_METHODS,
+    STOP,
+    STOP_LIMIT,
+    TRAILING,
     Book,
     Capital,
     Decision,
@@ -46,6 +52,15 @@ if TYPE_CHECKING:
 
 PPM = 1_000_000
 JOURNAL_ROWS = 20_000
+ORDER_STYLES = {
+    "market_on_open": MARKET,
+    "market": MARKET,
+    "market_on_close": ON_CLOSE,
+    "limit": LIMIT,
+    "stop": STOP,
+    "stop_limit": STOP_LIMIT,
+    "trailing_stop": TRAILING,
+}
 
 
 def step_params(risk: Risk, execution: Execution) -> StepParams:
@@ -71,6 +86,16 @@ def step_params(risk: Risk, execution: Execution) -> StepParams:
         max_position=float(risk.max_position_size),
         max_exposure=float(risk.max_exposure),
         target_volatility=float(risk.target_volatility),
+        shorts=int(risk.allow_short),
+        margin_ppm=round(execution.margin_frac * PPM),
+        credit_ppm=round(execution.interest_credit_frac * PPM),
+        debit_ppm=round(execution.interest_debit_frac * PPM),
+        borrow_ppm=round(execution.borrow_frac * PPM),
+        order_type=ORDER_STYLES[execution.order_style],
+        collar_ppm=round(execution.limit_collar_bps * 100),
+        trigger_ppm=round(execution.stop_trigger_bps * 100),
+        stop_loss_ppm=round((execution.stop_loss_frac or 0) * PPM),
+        take_profit_ppm=round((execution.take_profit_frac or 0) * PPM),
     )
 
 
@@ -78,8 +103,8 @@ def new_journal(book: Book, rows: int = 0) -> Journal:
     """Return an empty journal with room for at least one bar of this book."""
     n, n_orders = book.qty.size, book.order.shape[0]
     return Journal(
-        events=np.zeros((rows + 13 * n + 3 * n_orders + 8, 5), np.int64),
-        fills=np.zeros((rows + n_orders, F_COLUMNS), np.int64),
+        events=np.zeros((rows + 16 * n + 3 * n_orders + 9, 5), np.int64),
+        fills=np.zeros((rows + n_orders + 2 * n, F_COLUMNS), np.int64),
         ends=np.zeros((rows + 2 * n_orders, 5), np.int64),
         orders=np.zeros((rows + n, O_COLUMNS), np.int64),
         counts=np.zeros(4, np.int64),

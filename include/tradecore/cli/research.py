@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,17 @@ from tradecore.cli.shell import Day, Json, app, connection, load_settings, now, 
 from tradecore.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tradecore.research.backtest import Backtest
     from tradecore.research.overrides import Overrides
+
+
+class LotMethod(StrEnum):
+    """Which lots a sale closes: first in, last in, or the dearest first."""
+
+    fifo = "fifo"
+    lifo = "lifo"
+    hifo = "hifo"
+
 
 backtests = typer.Typer(no_args_is_help=True, help="Backtests that were kept.")
 app.add_typer(backtests, name="backtests")
@@ -33,11 +44,16 @@ def backtest(
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Take sessions without any bar as days without a trade.")
     ] = False,
+    equity: Annotated[Path | None, typer.Option("--equity", help="Write equity and cash of each bar as CSV.")] = None,
+    trades: Annotated[Path | None, typer.Option("--trades", help="Write each fill as CSV.")] = None,
+    round_trips: Annotated[Path | None, typer.Option("--round-trips", help="Write each round trip as CSV.")] = None,
+    lots: Annotated[Path | None, typer.Option("--lots", help="Write each tax lot as CSV.")] = None,
+    lot_method: Annotated[LotMethod, typer.Option("--lot-method", help="Which lots a sale closes.")] = LotMethod.fifo,
     as_json: Json = False,
 ) -> None:
     """Fold the same step over history: what production would have done. Nothing is stored without --keep.
 
-    Example: python -m tradecore backtest 2004-09-01 2005-09-01 --report tearsheet.html
+    Example: python -m tradecore backtest 2004-09-01 2005-09-01 --report tearsheet.html --trades trades.csv
     """
     from tradecore.research import backtest as research
     from tradecore.research import kept, sheet
@@ -61,11 +77,15 @@ def backtest(
             return
         chosen = apply(found, wanted)
         result = research.run(chosen, conn, first=days[0], last=days[1], allow_gaps=allow_gaps)
+    relative = sheet.relative(result, benchmark)
+    _write_frames(result, {"equity": equity, "trades": trades, "round_trips": round_trips}, lots, lot_method)
     text = research.summary(result)
+    text += "".join(f"\n{name:<22} {value:>12.4f}" for name, value in _against(relative).items())
     if report:
         kept.write_page(sheet.tear_sheet(result, chosen, benchmark=benchmark), Path(report))
         text += f"\nreport {report}"
-    show(research.as_records(result) | ({"report": report} if report else {}), as_json, text)
+    record = research.as_records(result) | ({"relative": relative} if relative else {})
+    show(record | ({"report": report} if report else {}), as_json, text)
 
 
 @backtests.command("list")
@@ -95,6 +115,24 @@ def show_backtest(
     with connection(load_settings()) as conn:
         row = stored.find(conn, start)
     show(asdict(row), as_json, kept.summary(row))
+
+
+def _against(relative: dict[str, float | str]) -> dict[str, float]:
+    """Return the figures of a benchmark for people: its own, and how the book stands to it."""
+    own = ("total_return", "cagr", "sharpe", "max_drawdown")
+    numbers = {name: float(value) for name, value in relative.items() if name != "benchmark"}
+    return {f"benchmark {name}" if name in own else name: value for name, value in numbers.items()}
+
+
+def _write_frames(result: Backtest, paths: dict[str, Path | None], lots: Path | None, method: LotMethod) -> None:
+    """Write what was asked for as CSV, one row a record."""
+    from tradecore.research import frames
+
+    for name, path in paths.items():
+        if path is not None:
+            getattr(frames, name)(result).to_csv(path, index=name == "equity")
+    if lots is not None:
+        frames.tax_lots(result, method.value).to_csv(lots, index=False)
 
 
 def _overrides(cash: str, strategies: str, params: str, cost_bps: float | None) -> Overrides:

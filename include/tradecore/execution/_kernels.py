@@ -1,4 +1,4 @@
-"""The fill kernel: market orders meet the open of a bar, or what a venue did is booked. Rules: docs/STEP.md, settle 4.
+"""Fills and how they are booked: at our prices, or as a venue reports them. Rules: docs/STEP.md, settle 4.
 
 Pessimistic by construction (every fill is worsened by the slippage and rounded to the tick away from us), after the
 conventions of a next-open daily backtest; participation caps follow zipline's VolumeShareSlippage idea.
@@ -6,13 +6,10 @@ conventions of a next-open daily backtest; participation caps follow zipline's V
 
 from __future__ import annotations
 
-from tradecore._kernels import div_floor, inlined, kernel, mul_div_round, trunc_to
+from tradecore._kernels import div_floor, inlined, kernel, mul_div_floor, mul_div_round
 from tradecore.model import (
-    CANCEL_REST,
-    CANCELED,
     CASH,
-    EV_CASH_SHORT,
-    EXPIRED,
+    EQUITY,
     F_BAR_NS,
     F_DECIDED_NS,
     F_FEE,
@@ -23,7 +20,6 @@ from tradecore.model import (
     F_QTY,
     F_REM,
     FEES,
-    FILLED,
     G_DECIDED_NS,
     G_FEE,
     G_INSTR,
@@ -39,7 +35,6 @@ from tradecore.model import (
     O_INSTR,
     O_LINE,
     O_REM,
-    O_REMAINDER,
     REALISED,
 )
 from tradecore.portfolio._kernels import (
@@ -47,7 +42,6 @@ from tradecore.portfolio._kernels import (
     allocate_by_hand,
     allocate_fill,
     log_end,
-    log_event,
     remove_orders,
     take_lots,
 )
@@ -109,6 +103,14 @@ def book_trade(book, i, fill, notional, fee, ns):
     if closing < abs(fill):
         add_lot(book, i, fill - side * closing, side * opened, ns)
     book.qty[i] += fill
+
+
+@kernel
+def spendable(book, params):
+    """Return the cash e4 that buys may use: all of it, and what the margin lends on the equity of the last mark."""
+    if params.margin_ppm == 0:
+        return book.acct[CASH]
+    return book.acct[CASH] + mul_div_floor(max(book.acct[EQUITY], 0), params.margin_ppm, 1_000_000)
 
 
 @inlined
@@ -185,73 +187,4 @@ def end_given(book, given, journal, scratch, ns):
     for k in range(n_orders):
         if keep[k]:
             book.order[k, O_AGE] += 1
-    remove_orders(book, keep)
-
-
-@kernel
-def sells_first(book, turn):
-    """Write the rows of the working orders in the order of their fills [W + 1]; return how many. Without a branch on
-    the side, which is as good as random."""
-    m = 0
-    for side in (-1, 1):
-        for k in range(book.acct[N_ORDERS]):
-            turn[m] = k
-            m += book.order[k, O_REM] * side > 0
-    return m
-
-
-@kernel
-def fill_orders(book, bar, instruments, params, journal, scratch, ns):
-    """Let the working orders meet the bar: sells first, then buys, each in line order; then end or carry the rest."""
-    n_orders = book.acct[N_ORDERS]
-    if n_orders == 0:
-        return
-    used, filled, blocked = scratch.used, scratch.filled, scratch.blocked
-    used[:] = 0
-    filled[:n_orders] = False
-    blocked[:n_orders] = False
-    for m in range(sells_first(book, scratch.turn)):
-        k = scratch.turn[m]
-        rem, i = book.order[k, O_REM], book.order[k, O_INSTR]
-        if not bar.traded[i]:
-            continue
-        step = instruments.step[i]
-        cap = trunc_to(bar.volume[i] * params.participation_ppm, step) - used[i]
-        price = fill_price(bar.open[i], instruments.tick[i], params.slippage_ppm, rem > 0)
-        qty = min(abs(rem), max(cap, 0))
-        if rem < 0:
-            blocked[k] = book.qty[i] < qty
-            qty = min(qty, max(book.qty[i], 0))
-        else:
-            within = affordable_qty(qty, price, step, book.acct[CASH], params)
-            if within < qty:
-                blocked[k] = True
-                log_event(journal, EV_CASH_SHORT, i, qty, within, ns)
-            qty = within
-        if qty > 0:
-            used[i] += qty
-            filled[k] = True
-            book_fill(book, k, qty if rem > 0 else -qty, price, bar.open[i], params, journal, ns)
-    end_orders(book, bar, params, journal, scratch, ns)
-
-
-@kernel
-def end_orders(book, bar, params, journal, scratch, ns):
-    """End or carry each working order after its bar."""
-    keep = scratch.keep
-    for k in range(book.acct[N_ORDERS]):
-        keep[k] = False
-        order = book.order[k]
-        i = order[O_INSTR]
-        if order[O_REM] == 0:
-            log_end(journal, order, FILLED, ns)
-        elif order[O_REM] < 0 and bar.traded[i] and book.qty[i] <= 0:
-            log_end(journal, order, CANCELED, ns)
-        elif order[O_REMAINDER] == CANCEL_REST:
-            log_end(journal, order, CANCELED if scratch.filled[k] or scratch.blocked[k] else EXPIRED, ns)
-        else:
-            order[O_AGE] += 1
-            keep[k] = order[O_AGE] < params.max_order_age_bars
-            if not keep[k]:
-                log_end(journal, order, EXPIRED, ns)
     remove_orders(book, keep)

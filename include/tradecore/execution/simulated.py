@@ -1,6 +1,7 @@
 """The simulated venue: orders in venue_orders, fills by the fill kernel when the bar settles, the book as the account.
 
-It takes market orders for the next open and nothing else yet. Nothing here commits: an order that is taken and the
+It takes market orders for the next open, and of other kinds what its book's `execution.order_style` makes: the fill
+kernel that settles it has its distances from the same settings. Nothing here commits: an order that is taken and the
 ledger's word for it are one transaction, so a simulated order is never in doubt. `record_settled` lets the orders
 follow what settle did to them.
 """
@@ -35,6 +36,13 @@ from tradecore.units import QTY_SCALE, shares, to_quanta, usd
 SQL = queries.load("venue")
 BATCH = 10_000
 FOR_THE_NEXT_OPEN = ("day", "opg")
+STYLED = {  # by order style: type, time in force, with a limit, with a stop
+    "market_on_close": ("market", "cls", False, False),
+    "limit": ("limit", "day", True, False),
+    "stop": ("stop", "day", False, True),
+    "stop_limit": ("stop_limit", "day", True, True),
+    "trailing_stop": ("trailing_stop", "day", False, True),
+}
 FROM_THE_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,10 +57,18 @@ class SimulatedBroker:
     live = False
     batch = BATCH
 
-    def __init__(self, conn: psycopg.Connection, record: BookRecord, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        conn: psycopg.Connection,
+        record: BookRecord,
+        clock: Callable[[], datetime],
+        *,
+        order_style: str = "market_on_open",
+    ) -> None:
         self._conn = conn
         self._record = record
         self._clock = clock
+        self._order_style = order_style
         self._calendar = sessions.calendar(record.calendar)
 
     def account(self) -> Account:
@@ -151,7 +167,7 @@ class SimulatedBroker:
         fills = [
             BrokerFill(
                 fill_id=fill_id,
-                broker_order_id=order_id,
+                broker_order_id=order_id or f"bracket of {symbol}",
                 symbol=symbol,
                 qty=shares(qty_e6),
                 price=usd(price_e4),
@@ -202,12 +218,20 @@ class SimulatedBroker:
         if not permit.not_before <= self._clock() < permit.not_after:
             raise Rejected(f"The window is {permit.not_before} to {permit.not_after}.", code="window")
 
-    @staticmethod
-    def _check_built(order: OrderRequest) -> None:
-        attached = (order.limit_price, order.stop_price, order.trail_price, order.take_profit, order.stop_loss)
-        plain = order.order_type == "market" and order.time_in_force in FOR_THE_NEXT_OPEN
-        if not plain or order.extended_hours or any(price is not None for price in attached):
-            raise Rejected("The simulated venue takes market orders for the next open only.", code="not_built")
+    def _check_built(self, order: OrderRequest) -> None:
+        prices = [order.limit_price is not None, order.stop_price is not None]
+        asked = (order.order_type, order.time_in_force, *prices)
+        plain = order.order_type == "market" and order.time_in_force in FOR_THE_NEXT_OPEN and not any(prices)
+        attached = (order.trail_price, order.take_profit, order.stop_loss)
+        if (
+            not (plain or asked == STYLED.get(self._order_style))
+            or order.extended_hours
+            or any(price is not None for price in attached)
+        ):
+            raise Rejected(
+                f"The simulated venue takes market orders for the next open, and what {self._order_style} makes.",
+                code="not_built",
+            )
 
 
 def record_settled(conn: psycopg.Connection, book: str, now: datetime) -> int:

@@ -16,6 +16,8 @@ from tradecore.model import (
     J_ENDS,
     J_EVENTS,
     J_ORDERS,
+    LIMIT,
+    MARKET,
     N_ORDERS,
     O_DECIDED_NS,
     O_INSTR,
@@ -28,8 +30,12 @@ from tradecore.model import (
     O_SPLIT_DEN,
     O_SPLIT_NUM,
     O_STOP,
+    O_TYPE,
+    ON_CLOSE,
     REDUCING,
     STATE,
+    STOP_LIMIT,
+    TRAILING,
 )
 
 
@@ -243,6 +249,30 @@ def allocate_by_hand(alloc, i, fill, manual):
     alloc[manual, i] += pool * side
 
 
+@kernel
+def near(price, ppm, tick, up):
+    """Return a price e4 moved up or down by ppm, rounded to the tick toward where it came from; one tick at least."""
+    unit = 1_000_000 * tick
+    if up:
+        return max(1, price * (1_000_000 + ppm) // unit) * tick
+    return max(1, -(-price * (1_000_000 - ppm) // unit)) * tick
+
+
+@kernel
+def style_order(row, opens, tick, params):
+    """Write type, limit and stop of a planned order from its reference; a stop is for what opens a position."""
+    kind, buy, ref = params.order_type, row[O_QTY] > 0, row[O_REF]
+    if kind == MARKET or (STOP_LIMIT <= kind <= TRAILING and not opens):
+        return
+    row[O_TYPE] = kind
+    if kind == LIMIT:
+        row[O_LIMIT] = near(ref, params.collar_ppm, tick, buy)
+    elif kind != ON_CLOSE:
+        row[O_STOP] = near(ref, params.trigger_ppm, tick, buy)
+        if kind == STOP_LIMIT:
+            row[O_LIMIT] = near(row[O_STOP], params.collar_ppm, tick, buy)
+
+
 @inlined
 def remove_orders(book, keep):
     """Keep the working orders whose flag is set, in order."""
@@ -314,12 +344,15 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
             if cover < delta:
                 log_event(journal, EV_REDUCE_ONLY, i, delta, cover, ns)
             delta = cover
-        if delta < 0:
-            delta = -min(-delta, max(qty + min(working, 0), 0))  # a sell by hand may leave less than works already
+        if delta < 0 and (state == REDUCING or not params.shorts):
+            sale = -min(-delta, max(qty + min(working, 0), 0))  # a sell by hand may leave less than works already
+            if sale > delta and params.shorts:
+                log_event(journal, EV_REDUCE_ONLY, i, delta, sale, ns)
+            delta = sale
         if delta == 0:
             continue
         worth = mul_div_floor(abs(delta), ref, 1_000_000)
-        if target != 0:
+        if target != 0 and (qty >= 0 or target < 0) and (qty <= 0 or target > 0):
             if worth < params.min_order_e4:
                 log_event(journal, EV_BELOW_MIN, i, delta, 0, ns)
                 continue
@@ -337,6 +370,7 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
         row[O_DECIDED_NS] = ns
         row[O_LINE] = line
         row[O_REF] = ref
+        style_order(row, qty == 0 or (qty > 0) == (delta > 0), instruments.tick[i], params)
         for s in range(book.want.shape[1]):
             book.want[n_before + line, s] = decision.contribution[s, i]
         keep[n_before + line] = True

@@ -12,6 +12,8 @@ _MONEY = {
     "receivable_paid": "dividend of {} arrived",
     "cash_in_lieu": "{} in cash for a fraction of a share",
     "deposit": "deposit of {}",
+    "interest": "{} of interest on cash",
+    "borrow_cost": "{} for borrowing what is short",
     "charge": "{} of interest less fees, booked as the broker reports it",
 }
 _QUANTITY = {
@@ -19,6 +21,8 @@ _QUANTITY = {
     "late_fill": "fill of {} shares of an earlier session, booked now",
     "still_working": "order of {} shares still works at the venue, though its session is over",
     "short_position": "{} shares: the book is short, though it is long only; the next sheet buys it back",
+    "stop_loss": "stop-loss: {} shares left",
+    "take_profit": "take-profit: {} shares left",
     "cash_short": "order cut to {} shares: cash did not allow more",
 }
 _FRACTION_RULES = {

@@ -27,7 +27,7 @@ def tear_sheet(result: Backtest, settings: Settings, *, benchmark: str = UNIVERS
     Raises ConfigError for a symbol that the universe does not have.
     """
     inputs, fold = result.inputs, result.fold
-    labels, last, first = _sessions(inputs.days)
+    labels, last, first = sessions_of(inputs.days)
     n = len(inputs.symbols)
     equity = np.concatenate([[inputs.cash_e4], fold.equity_e4[last]]) / MONEY_SCALE
     value = fold.qty_e6[last] / QTY_SCALE * (fold.table[last][:, 4 + n : 4 + 2 * n] / PRICE_SCALE)
@@ -46,7 +46,7 @@ def tear_sheet(result: Backtest, settings: Settings, *, benchmark: str = UNIVERS
         day=np.array([to_day(d) for d in labels], np.int64),
         equity_usd=equity,
         returns=metrics.simple_returns(equity),
-        benchmark=_benchmark(inputs, first, benchmark),
+        benchmark=benchmark_of(inputs, first, benchmark),
         gross_frac=np.abs(value).sum(axis=1) / equity[1:],
         net_frac=value.sum(axis=1) / equity[1:],
         names_held=(value != 0.0).sum(axis=1).astype(np.float64),
@@ -56,7 +56,7 @@ def tear_sheet(result: Backtest, settings: Settings, *, benchmark: str = UNIVERS
         state=fold.table[last, 2].astype(np.float64),
         strategies=_of_strategies(result, moved, first),
         names=_of_names(result, moved, first, value / equity[1:, None]),
-        trips=_round_trips(result, labels),
+        trips=round_trips(result),
         orders=int(fold.journal.counts[3]),
         fills=int(fold.journal.counts[1]),
         participation_frac=np.abs(fills[:, F_QTY]) / QTY_SCALE / np.maximum(volume, 1),
@@ -90,7 +90,7 @@ def book_hash(result: Backtest) -> str:
     return provenance.hash_of([a.tolist() for a in canonical_book(result.fold.book)])
 
 
-def _sessions(days: tuple[date, ...]) -> tuple[list[date], np.ndarray, np.ndarray]:
+def sessions_of(days: tuple[date, ...]) -> tuple[list[date], np.ndarray, np.ndarray]:
     """Return the sessions of bars, and of each the places of its last and its first bar."""
     number = np.array([to_day(d) for d in days])
     first = np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1]]))
@@ -113,7 +113,32 @@ def total_returns(market: Market) -> Floats:
     return out
 
 
-def _benchmark(inputs: Inputs, first: np.ndarray, name: str) -> Benchmark | None:
+def relative(result: Backtest, name: str) -> dict[str, float | str]:
+    """Return the figures of a backtest against a benchmark (see `tear_sheet`), session by session; {} for none."""
+    _, last, first = sessions_of(result.inputs.days)
+    found = benchmark_of(result.inputs, first, name)
+    if found is None:
+        return {}
+    equity = np.concatenate([[result.inputs.cash_e4], result.fold.equity_e4[last]]) / MONEY_SCALE
+    r, b = metrics.simple_returns(equity), found.returns
+    figures = {
+        "total_return": metrics.total_return(b),
+        "cagr": metrics.cagr(b),
+        "sharpe": metrics.sharpe(b),
+        "max_drawdown": metrics.max_drawdown(b),
+        "excess_return": metrics.total_return(r) - metrics.total_return(b),
+        "alpha": metrics.alpha(r, b),
+        "beta": metrics.beta(r, b),
+        "information_ratio": metrics.information_ratio(r, b),
+        "tracking_error": metrics.tracking_error(r, b),
+        "up_capture": metrics.up_capture(r, b),
+        "down_capture": metrics.down_capture(r, b),
+    }
+    return {"benchmark": found.label, **{key: round(value, 6) for key, value in figures.items()}}
+
+
+def benchmark_of(inputs: Inputs, first: np.ndarray, name: str) -> Benchmark | None:
+    """Return the benchmark's returns by session; None for ''. Raises ConfigError for an unknown name."""
     if not name:
         return None
     if name != UNIVERSE and name not in inputs.symbols:
@@ -167,9 +192,10 @@ def _of_strategies(result: Backtest, moved: attribution.Flows, first: np.ndarray
     )
 
 
-def _round_trips(result: Backtest, labels: list[date]) -> tuple[RoundTrip, ...]:
+def round_trips(result: Backtest) -> tuple[RoundTrip, ...]:
     """Return the round trips of a fold, in sessions: splits and income come before the fills of their bar."""
     inputs, journal, n = result.inputs, result.fold.journal, len(result.inputs.symbols)
+    labels, _, _ = sessions_of(inputs.days)
     place = {label: t for t, label in enumerate(labels)}
     session_of = np.array([place[d] for d in inputs.days])
     ns = inputs.market.head[:-1, H_NS]

@@ -15,7 +15,8 @@ from tradecore.portfolio._kernels import log_event
 
 @kernel
 def size_weights(score, capital, volatility, traded, left, params, weight, active):
-    """Write weight [S, n] ppm and active [S, n] from score [S, n] in 0..1 (NaN = no opinion) and capital.
+    """Write weight [S, n] ppm and active [S, n] from score [S, n] in 0..1, or -1..1 with shorts (NaN = no opinion), and
+    capital.
 
     A name that left the universe is flat for everyone, whoever holds it.
     """
@@ -43,9 +44,18 @@ def size_weights(score, capital, volatility, traded, left, params, weight, activ
                 base = params.max_position
                 if volatility[i] > 0.0:
                     base = params.max_position * min(1.0, params.target_volatility / volatility[i])
-            x = min(1.0, max(0.0, x))
             active[s, i] = True
+            if x < 0.0 and params.shorts:
+                weight[s, i] = -int(np.floor(capital.share[s] * min(1.0, -x) * base * 1e6 + 0.5))
+                continue
+            x = min(1.0, max(0.0, x))
             weight[s, i] = int(np.floor(capital.share[s] * x * base * 1e6 + 0.5))
+
+
+@kernel
+def scaled(w, room, total):
+    """Return a signed weight times room / total, cut toward zero."""
+    return -div_floor(-w * room, total) if w < 0 else div_floor(w * room, total)
 
 
 @kernel
@@ -54,12 +64,12 @@ def cap_names(weight, active, kept_ppm, cap_ppm, journal, ns):
     for i in range(weight.shape[1]):
         total = 0
         for s in range(weight.shape[0]):
-            total += weight[s, i]
+            total += abs(weight[s, i])
         room = max(0, cap_ppm - kept_ppm[i])
         if total > room:
             log_event(journal, EV_NAME_CAP, i, total, room, ns)
             for s in range(weight.shape[0]):
-                weight[s, i] = weight[s, i] * room // total
+                weight[s, i] = scaled(weight[s, i], room, total)
 
 
 @kernel
@@ -69,13 +79,13 @@ def cap_gross(weight, kept_ppm, cap_ppm, journal, ns):
     for i in range(kept_ppm.shape[0]):
         kept += kept_ppm[i]
         for s in range(weight.shape[0]):
-            total += weight[s, i]
+            total += abs(weight[s, i])
     room = max(0, cap_ppm - kept)
     if total > room:
         log_event(journal, EV_GROSS_CAP, -1, total, room, ns)
         for s in range(weight.shape[0]):
             for i in range(weight.shape[1]):
-                weight[s, i] = div_floor(weight[s, i] * room, total)
+                weight[s, i] = scaled(weight[s, i], room, total)
 
 
 @inlined
@@ -95,16 +105,19 @@ def weights_to_quantities(weight, active, alloc, ref, step, equity, contribution
             if active[s, i] and weight[s, i] == 0 and ref[i] > 0:
                 contribution[s, i] = 0
             elif active[s, i] and ref[i] > 0:
-                notional = mul_div_floor(equity, weight[s, i], 1_000_000)
-                contribution[s, i] = trunc_to(shares_of(notional, ref[i]), step[i])
+                notional = mul_div_floor(equity, abs(weight[s, i]), 1_000_000)
+                wanted = trunc_to(shares_of(notional, ref[i]), step[i])
+                contribution[s, i] = -wanted if weight[s, i] < 0 else wanted
             else:
                 contribution[s, i] = alloc[s, i]
             target[i] += contribution[s, i]
 
 
 @kernel
-def cap_turnover(contribution, target, alloc, qty, ref, step, equity, cap_ppm, journal, ns):
-    """Scale every change of an allocation so that the turnover stays within the cap; a short is bought back whole."""
+def cap_turnover(contribution, target, alloc, qty, ref, step, equity, params, journal, ns):
+    """Scale every change of an allocation so that the turnover stays within the cap; where nobody is to be short, a
+    short is bought back whole."""
+    cap_ppm = params.max_turnover_ppm
     worth = 0
     n_strategies, n = contribution.shape
     for i in range(n):
@@ -115,7 +128,7 @@ def cap_turnover(contribution, target, alloc, qty, ref, step, equity, cap_ppm, j
         return
     log_event(journal, EV_TURNOVER_CAP, -1, turnover, cap_ppm, ns)
     for i in range(n):
-        if qty[i] < 0:
+        if qty[i] < 0 and not params.shorts:
             continue
         target[i] = 0
         for s in range(n_strategies):

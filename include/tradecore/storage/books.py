@@ -14,6 +14,7 @@ import psycopg
 
 from tradecore.errors import BookError
 from tradecore.model import (
+    MARKET,
     N_ORDERS,
     O_AGE,
     O_COLUMNS,
@@ -28,6 +29,9 @@ from tradecore.model import (
     O_SPLIT_DEN,
     O_SPLIT_NUM,
     O_STOP,
+    O_TYPE,
+    ON_CLOSE,
+    ORDER_TYPES,
     REMAINDERS,
     Book,
     Ints,
@@ -282,13 +286,30 @@ def _load_orders(
         book.acct[N_ORDERS] = m + 1
         ids[to_ns(decided), line] = order_id
 
-    for order_id, instrument, qty, rest, limit, stop, age, want, decided, line, ref, remainder, num, den in carried:
+    for (
+        order_id,
+        instrument,
+        qty,
+        rest,
+        limit,
+        stop,
+        age,
+        want,
+        decided,
+        line,
+        ref,
+        remainder,
+        num,
+        den,
+        *kind,
+    ) in carried:
         put(
             order_id,
             decided,
             line,
             {
                 O_INSTR: where[instrument],
+                O_TYPE: _type_of(*kind),
                 O_QTY: qty,
                 O_REM: rest,
                 O_LIMIT: limit,
@@ -301,13 +322,14 @@ def _load_orders(
             },
             [want.get(s, 0) for s in axes.strategies],
         )
-    for order_id, instrument, qty, limit, stop, line, ref, remainder, num, den, _version, _status in planned:
+    for order_id, instrument, qty, limit, stop, line, ref, remainder, num, den, _version, _status, *kind in planned:
         put(
             order_id,
             key[1],
             line,
             {
                 O_INSTR: where[instrument],
+                O_TYPE: _type_of(*kind),
                 O_QTY: qty,
                 O_REM: qty,
                 O_LIMIT: limit,
@@ -320,6 +342,13 @@ def _load_orders(
             wants[:, where[instrument]],
         )
     return ids
+
+
+def _type_of(order_type: str, time_in_force: str) -> int:
+    """Return the kernel's type of an order; what only a real venue knows is a market order to it."""
+    if time_in_force == "cls":
+        return ON_CLOSE
+    return ORDER_TYPES.index(order_type) if order_type in ORDER_TYPES else MARKET
 
 
 def add_order_events(

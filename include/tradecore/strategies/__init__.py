@@ -1,5 +1,7 @@
 """Strategies: bars -> scores. A score is 0 (flat) to 1 (full conviction); NaN means no opinion: hold what is held.
 
+With `risk.allow_short` a score down to -1 is sold short; without it, what is below 0 counts as 0.
+
 A strategy is one function of a `Window`, found by its name:
 
     from tradecore.strategies import strategy
@@ -47,6 +49,7 @@ BUILT_IN = (
     "risk_parity",
     "equal_weight",
     "buy_and_hold",
+    "ensemble",
 )
 
 

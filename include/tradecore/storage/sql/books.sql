@@ -86,7 +86,8 @@ ORDER BY instrument_id, pay_day
 
 -- name: carried
 SELECT w.client_order_id, w.instrument_id, w.order_qty_e6, w.remaining_e6, w.limit_price_e4, w.stop_price_e4,
-       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder, 1, 1
+       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder, 1, 1,
+       i.order_type, i.time_in_force
 FROM book_working_orders w JOIN intents i USING (client_order_id)
 WHERE w.book = %s AND w.bar_end_at = %s
   AND NOT EXISTS (SELECT 1 FROM order_events e WHERE e.client_order_id = w.client_order_id AND e.status = 'CANCELED'
@@ -96,7 +97,8 @@ ORDER BY i.bar_end_at, i.line_no
 -- name: carried_when_decided
 -- As `carried`, and with what that decision's own sheet replaced: that was cancelled after it.
 SELECT w.client_order_id, w.instrument_id, w.order_qty_e6, w.remaining_e6, w.limit_price_e4, w.stop_price_e4,
-       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder, 1, 1
+       w.age_bars, w.wants, i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder, 1, 1,
+       i.order_type, i.time_in_force
 FROM book_working_orders w JOIN intents i USING (client_order_id)
 WHERE w.book = %s AND w.bar_end_at = %s
   AND (NOT EXISTS (SELECT 1 FROM order_events e WHERE e.client_order_id = w.client_order_id AND e.status = 'CANCELED'
@@ -112,7 +114,8 @@ SELECT i.client_order_id, i.instrument_id, coalesce(w.order_qty_e6, i.order_qty_
        coalesce(w.stop_price_e4, i.stop_price_e4), coalesce(w.age_bars, 0), coalesce(w.wants, c.wants, '{}'::jsonb),
        i.bar_end_at, i.line_no, i.ref_price_e4, i.remainder,
        CASE WHEN w.book IS NULL AND i.bar_end_at = %(before)s THEN i.split_num ELSE 1 END,
-       CASE WHEN w.book IS NULL AND i.bar_end_at = %(before)s THEN i.split_den ELSE 1 END
+       CASE WHEN w.book IS NULL AND i.bar_end_at = %(before)s THEN i.split_den ELSE 1 END,
+       i.order_type, i.time_in_force
 FROM intents i
 LEFT JOIN book_working_orders w ON w.book = i.book AND w.bar_end_at = %(before)s
                                AND w.client_order_id = i.client_order_id
@@ -124,7 +127,7 @@ ORDER BY i.bar_end_at, i.line_no
 
 -- name: planned
 SELECT o.client_order_id, o.instrument_id, o.order_qty_e6, o.limit_price_e4, o.stop_price_e4, o.line_no,
-       o.ref_price_e4, o.remainder, o.split_num, o.split_den, o.version, o.status
+       o.ref_price_e4, o.remainder, o.split_num, o.split_den, o.version, o.status, o.order_type, o.time_in_force
 FROM orders o
 WHERE o.book = %s AND o.bar_end_at = %s AND o.leg = 0
   AND o.version = (SELECT max(d.version) FROM decisions d WHERE d.book = o.book AND d.bar_end_at = o.bar_end_at)
@@ -133,7 +136,7 @@ ORDER BY o.line_no
 -- name: planned_back_then
 -- As `planned`, with the status that each order had when the next bar came.
 SELECT i.client_order_id, i.instrument_id, i.order_qty_e6, i.limit_price_e4, i.stop_price_e4, i.line_no,
-       i.ref_price_e4, i.remainder, i.split_num, i.split_den, i.version, e.status
+       i.ref_price_e4, i.remainder, i.split_num, i.split_den, i.version, e.status, i.order_type, i.time_in_force
 FROM intents i
 JOIN LATERAL (SELECT status FROM order_events o WHERE o.client_order_id = i.client_order_id
               AND o.bar_end_at <= i.bar_end_at ORDER BY o.event_no DESC LIMIT 1) e ON true

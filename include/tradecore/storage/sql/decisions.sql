@@ -64,10 +64,10 @@ SELECT instrument_id, qty_e6, ref_price_e4, has_opinion FROM targets WHERE book 
 
 -- name: add_intent
 INSERT INTO intents (client_order_id, book, account, bar_end_at, version, instrument_id, child, epoch, line_no,
-    order_qty_e6, order_type, time_in_force, remainder, limit_price_e4, take_profit_e4, stop_loss_e4, parent_id,
+    order_qty_e6, order_type, time_in_force, remainder, limit_price_e4, stop_price_e4, take_profit_e4, stop_loss_e4, parent_id,
     not_before_at, ref_price_e4, split_num, split_den, next_bar_end_at, reason)
 VALUES (%(id)s, %(book)s, %(account)s, %(bar_end)s, %(version)s, %(instrument)s, %(child)s, %(epoch)s, %(line)s,
-        %(qty)s, %(type)s, %(tif)s, %(remainder)s, %(limit)s, %(take_profit)s, %(stop_loss)s, %(parent)s,
+        %(qty)s, %(type)s, %(tif)s, %(remainder)s, %(limit)s, %(stop)s, %(take_profit)s, %(stop_loss)s, %(parent)s,
         %(not_before)s, %(ref)s, %(num)s, %(den)s, %(next)s, %(reason)s)
 
 -- name: intents_of

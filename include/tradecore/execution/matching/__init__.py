@@ -1,0 +1,1 @@
+"""How orders and brackets meet a bar."""
