@@ -243,7 +243,7 @@ class NameChart:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hashes:
     """Names of what the decision was made from; empty strings where nothing was decided. proof: the daily proof, in
-    words, once it was made."""
+    words, where it differs: a page that is made again after an equal one stays as it was."""
 
     inputs: str
     data: str

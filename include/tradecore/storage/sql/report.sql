@@ -78,9 +78,8 @@ WHERE book = %(book)s AND bar_end_at = %(bar_end)s ORDER BY strategy, instrument
 -- name: decision
 SELECT d.version, d.inputs_hash, d.data_hash, d.config_hash, d.code_hash, coalesce(d.sheet_hash, '') AS sheet_hash,
        r.turnover_ppm,
-       (SELECT CASE verdict WHEN 'equal' THEN 'computed again, it gives the same'
-                    ELSE 'computed again, it differs from stage ' || stage || ' on' END
-        FROM day_proofs p WHERE p.book = d.book AND p.bar_end_at = d.bar_end_at) AS proof
+       (SELECT 'computed again, it differs from stage ' || stage || ' on' FROM day_proofs p
+        WHERE p.book = d.book AND p.bar_end_at = d.bar_end_at AND p.verdict = 'different') AS proof
 FROM decisions d
 LEFT JOIN risk_snapshots r ON r.book = d.book AND r.bar_end_at = d.bar_end_at AND r.version = d.version
 WHERE d.book = %(book)s AND d.bar_end_at = %(bar_end)s ORDER BY d.version DESC LIMIT 1
