@@ -48,15 +48,16 @@ def write_profile(path: Path, prices: Path, **execution: Any) -> None:
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def open_now(folder: Path) -> tuple[date, datetime, datetime]:
+def open_now(folder: Path, open_for: timedelta = timedelta(hours=2)) -> tuple[date, datetime, datetime]:
     """Write a calendar on which a session has closed an hour ago and the next one is open, and prices up to the first.
 
-    Returns the closed session's label, and when the other one opens and closes. Files: sessions.csv and feed/.
+    open_for: how long the other one stays open. Returns the closed session's label, and when the other one opens and
+    closes. Files: sessions.csv and feed/.
     """
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     today = now.date()
     closed, closed_at = today - timedelta(days=1), now - timedelta(minutes=60)
-    opens, closes = now - timedelta(minutes=30), now + timedelta(hours=2)
+    opens, closes = now - timedelta(minutes=30), now + open_for
     lines = [line for line in (TABLES / "sessions_XNYS.csv").read_text().splitlines()[1:] if line < "2013-03-02"]
     lines += [f"{closed},{(closed_at - timedelta(hours=1)).isoformat()},{closed_at.isoformat()}"]
     lines += [f"{today},{opens.isoformat()},{closes.isoformat()}"]

@@ -153,6 +153,7 @@ def contexts(
             next_step="give the universe its old name in trading.yaml, or open another book",
             book=book,
         )
+    require_venue(settings, record)
     ends = day.bar_ends(session_date, record.timeframe)
     _require_possible(settings, record, session_date, ends, now)
     return [
@@ -195,6 +196,22 @@ def _require_possible(
             f"session {session_date} lies behind the end of the {settings.trading.data.feed} feed, {last}.",
             next_step=f"choose a session up to {last}, or take data.last_session out of trading.yaml if there is more",
             session_date=session_date,
+        )
+
+
+def require_venue(settings: Settings, record: BookRecord) -> None:
+    """Raise BookError where the configured book was opened at another venue than `book.broker` says now.
+
+    A book never changes its venue: it would go on at the old one, and whoever changed the line would not know.
+    """
+    wished = settings.trading.book
+    if record.book == wished.name and record.kind != wished.broker:
+        raise BookError(
+            f"book {record.book!r} was opened as {record.kind}, and book.broker is {wished.broker} now: "
+            "a book keeps its venue.",
+            next_step="give the new book a name of its own (book.name in trading.yaml) and open it: "
+            f"python -m tradecore init. Or go on with this one: book.broker: {record.kind}",
+            book=record.book,
         )
 
 

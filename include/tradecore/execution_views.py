@@ -26,7 +26,7 @@ def venue(found: Settings, conn: psycopg.Connection, name: str) -> dict[str, Any
     row = conn.execute(SQL["broker_account"], {"account": account}).fetchone()
     missing = []
     if kind != "simulated" and found.alpaca is None:
-        missing.append("keys: ALPACA_API_KEY and ALPACA_SECRET_KEY in .env (DAGs: or the connection alpaca_default)")
+        missing.append("keys: ALPACA_API_KEY and ALPACA_SECRET_KEY in .env")
     if kind == "alpaca-live":
         if found.paper_trading or found.demo_mode:
             missing.append("the environment: PAPER_TRADING=false and DEMO_MODE=false in .env")
@@ -45,6 +45,8 @@ def venue(found: Settings, conn: psycopg.Connection, name: str) -> dict[str, Any
     if missing:
         what = "live" if kind == "alpaca-live" else "paper"
         text = f"{what}, but it stays simulated: no order leaves. Missing: {'; '.join(missing)}"
+        if found.alpaca is None:  # from here nobody sees Airflow's connections
+            text += ". This is what commands see: a DAG trades with the keys of Airflow's connection alpaca_default"
     return {"kind": kind, "account": account, "number": row[0] if row else None, "missing": missing, "text": text}
 
 

@@ -409,7 +409,12 @@ def open_book(
     desk: Callable[[BookRecord], Desk] | None = None,
 ) -> BookRecord:
     """Open a book at the session before `before`: the configured one at its venue, with what the account holds;
-    any other with the configured cash. One that is open stays as it is. desk opens the venue, if not as configured."""
+    any other with the configured cash. One that is open stays as it is. desk opens the venue, if not as configured.
+    Raises BookError for one that is open at another venue."""
+    known = books.find(conn, book)
+    conn.rollback()
+    if known is not None:
+        context_of.require_venue(settings, known)
     if book != settings.trading.book.name or settings.trading.book.broker == "simulated":
         return context_of.open_book(settings, conn, book=book, before=before, now=now)
 

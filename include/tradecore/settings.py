@@ -110,6 +110,7 @@ class Settings(ConfigModel):
     yahoo_base_url: str | None = None
     alpha_vantage_api_key: SecretStr | None = None
     alpaca: Alpaca | None = None
+    alpaca_base_url: str | None = Field(None, description="The broker's address, also where its keys come later.")
     airflow_base_url: str
     trading: Trading
     warnings: tuple[str, ...] = Field((), description="What load() noticed and did not refuse.")
@@ -135,8 +136,8 @@ class Settings(ConfigModel):
 
     def with_broker_keys(self, api_key: str, secret_key: str) -> Settings:
         """Return these settings with other keys of the broker (an Airflow connection's); its address stays."""
-        base_url = self.alpaca.base_url if self.alpaca else None
-        keys = Alpaca(api_key=SecretStr(api_key), secret_key=SecretStr(secret_key), base_url=base_url)
+        address = self.alpaca_base_url
+        keys = Alpaca(api_key=SecretStr(api_key), secret_key=SecretStr(secret_key), base_url=address)
         return self.model_copy(update={"alpaca": keys})
 
     @property
@@ -298,6 +299,7 @@ def _settings(env: Environment, trading: Trading, home: Path, config_path: Path,
         yahoo_base_url=env.yahoo_base_url,
         alpha_vantage_api_key=env.alpha_vantage_api_key,
         alpaca=alpaca,
+        alpaca_base_url=env.alpaca_base_url,
         airflow_base_url=(
             env.airflow_base_url or env.airflow__api__base_url or f"http://127.0.0.1:{env.airflow_port}"
         ).rstrip("/"),

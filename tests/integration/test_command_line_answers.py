@@ -130,3 +130,15 @@ def test_every_example_of_the_help_can_be_pasted():
     for name, found in examples.items():
         for line in found:
             assert f"python -m tradecore {name}" in line, line
+
+
+def test_a_book_keeps_its_venue(project, conn):
+    """After the demo, with broker: alpaca-paper written under the old book's name: nothing goes on as if it were so."""
+    project.trade(conn, FIRST)
+    project.configure({"book": {"broker": "alpaca-paper"}})
+    keys = {"ALPACA_API_KEY": "k" * 20, "ALPACA_SECRET_KEY": "s" * 40}
+    for command in (["init"], ["run-session", "2005-02-02"]):
+        said = project.run(*command, environ=keys)
+        assert said.code == 1, said.out
+        assert "was opened as simulated, and book.broker is alpaca-paper now" in said.err
+        assert "book.name in trading.yaml" in said.err

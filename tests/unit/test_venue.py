@@ -73,3 +73,12 @@ def test_no_desk_shows_a_key():
 def test_a_book_of_an_unknown_kind_has_no_broker():
     with pytest.raises(ConfigError, match="elsewhere"):
         desk("elsewhere")
+
+
+def test_keys_that_come_later_go_to_the_configured_address():
+    """Those of Airflow's connection, with nothing but the sandbox's address in the environment."""
+    found = load({"ALPACA_BASE_URL": "http://127.0.0.1:8098"})
+    assert found.alpaca is None
+    given = found.with_broker_keys("PKTESTKEY0001", "a-secret-of-length").alpaca
+    assert given is not None
+    assert given.base_url == "http://127.0.0.1:8098"
