@@ -442,4 +442,5 @@ def _styled(ctx: Context, at: Bench, row: list[int]) -> tuple[order_style.Styled
         tick_e4=int(at.arrays.tick[instrument]),
         step_e6=int(at.arrays.step[instrument]),
         window=waiting.window(ctx),
+        covers=bool(at.loaded.book.qty[instrument] < 0),
     )

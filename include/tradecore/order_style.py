@@ -48,12 +48,21 @@ def simulated(line: int, qty_e6: int, *, kind: int, limit_e4: int, stop_e4: int)
 
 
 def styled(
-    execution: Execution, *, line: int, qty_e6: int, ref_e4: int, tick_e4: int, step_e6: int, window: Window
+    execution: Execution,
+    *,
+    line: int,
+    qty_e6: int,
+    ref_e4: int,
+    tick_e4: int,
+    step_e6: int,
+    window: Window,
+    covers: bool = False,
 ) -> tuple[Styled, ...]:
     """Return the orders of a line at a real venue, the parent first.
 
     qty_e6 is signed; ref_e4 the reference price in the next session's units. A limit is at most the collar away from
-    it, rounded to the tick towards the reference; so are a bracket's prices.
+    it, rounded to the tick towards the reference; so are a bracket's prices. covers: the line buys a short back; it has
+    no legs, as there is nothing that they could protect, and a stop that fires would make the book short again.
     """
     style = execution.order_style
     kind, tif = ("limit" if style == "limit" else "market"), TIME_IN_FORCE[style]
@@ -81,9 +90,9 @@ def styled(
             ]
             return (parent, *children)
     profit = loss = 0
-    if qty_e6 > 0 and execution.take_profit_frac is not None:
+    if qty_e6 > 0 and not covers and execution.take_profit_frac is not None:
         profit = _near(ref_e4, to_quanta(str(execution.take_profit_frac), 1_000_000), tick_e4)
-    if qty_e6 > 0 and execution.stop_loss_frac is not None:
+    if qty_e6 > 0 and not covers and execution.stop_loss_frac is not None:
         loss = _near(ref_e4, -to_quanta(str(execution.stop_loss_frac), 1_000_000), tick_e4, below=True)
     return (
         Styled(

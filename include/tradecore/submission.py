@@ -99,6 +99,7 @@ class _Sending:
                 break
             if look + 1 < UNKNOWN_LOOKS and self.desk.clock() < self.ctx.next_bar_end - self.margin:
                 self.desk.sleep(unknowns.pause_s(self.ctx))
+        self._cancel_unwanted()  # what was on its way while a person halted
         return self._end()
 
     def _give_up_refused(self) -> None:

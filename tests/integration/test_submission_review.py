@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from parity_case import configure
 from real_book import ACCOUNT, BOOK, SESSIONS, RealBook
@@ -284,6 +285,29 @@ def test_a_halt_ends_what_was_sent_long_ago(book: RealBook):
     assert [o for o in book.desk.broker.orders_since(book.hands.now) if not o.ended] == []
 
 
+def test_a_halt_while_an_order_is_on_its_way_ends_that_order_too(book: RealBook, monkeypatch: pytest.MonkeyPatch):
+    """A person halts between SUBMITTING and the venue's answer: nobody sees the order as working at that moment."""
+    send = book.desk.broker.submit
+
+    def halted_meanwhile(order: OrderRequest, permit: Permit) -> BrokerOrder:
+        with connect(book.settings.database_url) as conn:
+            if not halts_of(conn):
+                pipeline.change_state(
+                    book.settings, conn, book=BOOK, state="HALTED", actor="test", reason="now", now=book.hands.now
+                )
+        return send(order, permit)
+
+    monkeypatch.setattr(book.desk.broker, "submit", halted_meanwhile)
+    assert book.stage("submit", DAY)["done"]
+    assert book.accepted == 1, "not exercised: an order reached the venue, the others did not leave"
+    assert {status for _, _, status, _ in book.orders(DAY)} == {"CANCELED", "NOT_SENT"}
+    assert [o for o in book.desk.broker.orders_since(book.hands.now) if not o.ended] == []
+
+
+def halts_of(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    return conn.execute("SELECT 1 FROM state_events WHERE to_state = 2").fetchall()
+
+
 def test_a_book_whose_account_another_one_has_taken_over_is_refused(book: RealBook):
     ctx = replace(book.context(DAY), desk=None)
     book.conn.execute(
@@ -371,5 +395,6 @@ def test_an_account_has_one_name(database_url: str, tmp_path: Path):
     ],
 )
 def test_a_stop_that_would_not_be_attached_is_refused(tmp_path: Path, execution: dict[str, Any]):
+    changes = {"book": {"name": BOOK, "account": ACCOUNT, "broker": "alpaca-paper"}, "execution": execution}
     with pytest.raises(ConfigError, match=r"stop_loss_frac or take_profit_frac"):
-        configure(tmp_path, "postgresql://u:p@127.0.0.1:1/none", {"execution": execution})
+        configure(tmp_path, "postgresql://u:p@127.0.0.1:1/none", changes)

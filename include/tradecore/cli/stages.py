@@ -35,6 +35,7 @@ def init(
     calendar, trading = book_calendar(found), found.trading
     with connection(found) as conn:
         known = books.find(conn, book or trading.book.name) is not None
+        at_broker = trading.book.broker != "simulated" and book in (None, "", trading.book.name)
         first = parse_day(before) if before else pipeline.last_available_session(found, conn, now())
         rows = max([r.lookback_bars for r in market.rules(found)] + [trading.risk.volatility_lookback_bars + 1])
         warm = calendar.previous_session(first)
@@ -49,7 +50,7 @@ def init(
             last=calendar.previous_session(first),
             now=now(),
             progress=lambda text: typer.echo(f"  {text}", err=True),
-            actions_until=calendar.session_after(now()).session_date,  # what an account holds now has been through them
+            actions_until=calendar.session_after(now()).session_date if at_broker else None,  # its shares have had them
         )
         record = pipeline.open_book(found, conn, book=book or trading.book.name, before=first, now=now())
         following = views.status(found, conn, record.book, now())["next_session"]

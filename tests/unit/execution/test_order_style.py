@@ -17,7 +17,7 @@ SHARE = 1_000_000
 
 
 def orders(
-    qty: int = 100, ref: float = 50.0, window: Window = WINDOW, step: int = SHARE, **settings
+    qty: int = 100, ref: float = 50.0, window: Window = WINDOW, step: int = SHARE, covers: bool = False, **settings
 ) -> tuple[Styled, ...]:
     return styled(
         Execution.model_validate(settings),
@@ -27,6 +27,7 @@ def orders(
         tick_e4=100,
         step_e6=step,
         window=window,
+        covers=covers,
     )
 
 
@@ -92,5 +93,7 @@ def test_bracket_is_attached_to_buys_alone():
     settings = {"order_style": "market", "stop_loss_frac": 0.05, "take_profit_frac": 0.101}
     (buy,) = orders(100, 33.33, **settings)
     assert (buy.stop_loss_e4, buy.take_profit_e4, buy.time_in_force) == (31_67_00, 36_69_00, "gtc")
+    (cover,) = orders(100, 33.33, covers=True, **settings)  # of a short: a stop that fires would open it again
+    assert (cover.stop_loss_e4, cover.take_profit_e4, cover.time_in_force) == (0, 0, "day")
     (sell,) = orders(-100, 33.33, **settings)
     assert (sell.stop_loss_e4, sell.take_profit_e4, sell.time_in_force) == (0, 0, "day")

@@ -4,7 +4,8 @@ WHERE book = %s AND bar_end_at = %s ORDER BY version DESC LIMIT 1
 
 -- name: submitting
 SELECT count(*) FROM order_events e JOIN intents i USING (client_order_id)
-WHERE i.book = %s AND i.bar_end_at = %s AND e.status NOT IN ('PLANNED', 'APPROVED', 'VOIDED', 'NOT_SENT')
+WHERE i.book = %s AND i.bar_end_at = %s AND i.leg = 0 -- a stop of what is kept is no line of the sheet
+  AND e.status NOT IN ('PLANNED', 'APPROVED', 'VOIDED', 'NOT_SENT')
 
 -- name: add
 INSERT INTO decisions (book, bar_end_at, version, inputs_hash, data_hash, config_hash, code_hash, state_hash, as_of,
@@ -19,7 +20,8 @@ WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND version = %(version)s AND
 UPDATE approvals SET verdict = 'voided' WHERE book = %s AND bar_end_at = %s AND version < %s AND verdict <> 'voided'
 
 -- name: open_intents_before
-SELECT client_order_id FROM orders WHERE book = %s AND bar_end_at = %s AND version < %s AND status IN ('PLANNED', 'APPROVED')
+SELECT client_order_id FROM orders
+WHERE book = %s AND bar_end_at = %s AND version < %s AND leg = 0 AND status IN ('PLANNED', 'APPROVED')
 
 -- name: add_signal
 INSERT INTO signals (book, bar_end_at, strategy, instrument_id, score) VALUES (%s, %s, %s, %s, %s)
