@@ -605,6 +605,8 @@ class _Matching:
     def _end(self, order: RefOrder) -> None:
         i, params = order.instrument, self.params
         traded = self.bar.quotes[i].traded
+        if order.status == "CANCELED":
+            return  # a split left nothing of it
         if order.remaining == 0:
             order.status = "FILLED"
         elif order.remaining < 0 and traded and self.book.shares[i] <= 0 and not params.allow_short:
