@@ -117,15 +117,19 @@ def plan_stops(
 ) -> list[Order]:
     """Commit the intents of what is missing, and return all that wait to be sent for this bar.
 
-    held: the venue's positions; due: the sheet's orders that may still be sent. Never more than the venue's position
-    less all that sells there, or is about to.
+    held: the venue's positions, read after at_venue: what fills in between is in one of them at least. due: the
+    sheet's orders that may still be sent. Never more than the venue's position less all that sells there, or is about
+    to; what waits and is more than that by now ends, and is planned anew.
     """
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         _give_up_earlier(ctx)
         for symbol in dict.fromkeys(lift.symbol for lift in known):
             of_symbol = [lift for lift in known if lift.symbol == symbol]
-            room = held.get(symbol, ZERO) - sum(selling_groups(at_venue, symbol).values(), ZERO)
-            room -= _coming(ctx, of_symbol[0].instrument_id, due, at_venue)
+            instrument = of_symbol[0].instrument_id
+            free = held.get(symbol, ZERO) - sum(selling_groups(at_venue, symbol).values(), ZERO)
+            if _coming(ctx, instrument, due, at_venue) > free:
+                _give_up_waiting(ctx, instrument)
+            room = free - _coming(ctx, instrument, due, at_venue)
             for sell_id in dict.fromkeys(lift.sell_id for lift in of_symbol):
                 room -= _plan_for(ctx, [lift for lift in of_symbol if lift.sell_id == sell_id], room)
     ctx.conn.commit()
@@ -238,8 +242,16 @@ def give_up(ctx: Context, why: str) -> list[Order]:
 
 def _give_up_earlier(ctx: Context) -> None:
     """End what an earlier bar planned and did not send: it is planned anew, by what is held now."""
-    for row in ctx.conn.execute(SQL["left_behind"], ctx.key).fetchall():
-        _event(ctx, str(row[0]), "NOT_SENT", "planned anew at the next session")
+    for order_id, status in ctx.conn.execute(SQL["left_behind"], ctx.key).fetchall():
+        if status in WAITING or unknowns.absent(ctx, order_id):
+            _event(ctx, str(order_id), "NOT_SENT", "planned anew at the next session")
+
+
+def _give_up_waiting(ctx: Context, instrument: int) -> None:
+    """End what this bar planned for a name and did not send: meanwhile there is less to protect."""
+    for order in waiting(ctx):
+        if order.instrument_id == instrument:
+            _event(ctx, order.client_order_id, "NOT_SENT", "planned anew: less is held, or more is sold, by now")
 
 
 def _event(ctx: Context, order_id: str, status: str, detail: str) -> None:

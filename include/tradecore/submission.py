@@ -271,8 +271,8 @@ class _Sending:
         if not known or not self.ctx.bar_end_at <= now < self.ctx.next_bar_end - self.margin:
             return scene
         try:
+            at_venue = scene.at_venue if scene else self._working()  # before the positions: see plan_stops
             held = {p.symbol: p.qty for p in self.desk.broker.positions()}
-            at_venue = scene.at_venue if scene else self._working()
             stops = protection.plan_stops(self.ctx, known, held, at_venue, due)
             if stops and (scene is None or any(stop.symbol not in scene.assets for stop in stops)):
                 scene = guard.survey(self.ctx, self.desk, stops)

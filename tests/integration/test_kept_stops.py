@@ -113,6 +113,30 @@ def alerts(book: RealBook, kind: str) -> list[str]:
     return [r[0] for r in found]
 
 
+def without_stops(book: RealBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The venue takes everything but stops, until monkeypatch is undone."""
+    send = book.desk.broker.submit
+
+    def down(order: OrderRequest, permit: Permit) -> BrokerOrder:
+        if order.stop_price is not None or order.stop_loss is not None:
+            raise Unavailable("No connection: nothing was sent.")
+        return send(order, permit)
+
+    monkeypatch.setattr(book.desk.broker, "submit", down)
+
+
+def stops_of(book: RealBook, symbol: str) -> list[tuple[int, str, str]]:
+    """(shares, status, its detail) of the stops that were planned for a name, in their order."""
+    rows = book.conn.execute(
+        "SELECT abs(o.order_qty_e6) / 1000000, o.status, o.status_detail FROM orders o"
+        " JOIN instrument_symbols s USING (instrument_id) WHERE s.symbol = %s AND o.leg > 0"
+        " ORDER BY o.bar_end_at, o.line_no",
+        (symbol,),
+    ).fetchall()
+    book.conn.rollback()
+    return [(int(r[0]), r[1], r[2]) for r in rows]
+
+
 def test_a_sell_of_a_part_leaves_stops_on_the_rest_and_they_are_there_before_it(protected: RealBook):
     symbol, qty = held(protected)
     legs = working(protected, symbol)
@@ -218,14 +242,7 @@ def test_a_stop_that_cannot_be_placed_is_told_and_the_bar_waits_for_it(
 ):
     symbol, _ = held(protected)
     ordered(protected, symbol, Decimal(-SOLD))
-    send = protected.desk.broker.submit
-
-    def down(order: OrderRequest, permit: Permit) -> BrokerOrder:
-        if order.stop_price is not None or order.stop_loss is not None:
-            raise Unavailable("No connection: nothing was sent.")
-        return send(order, permit)
-
-    monkeypatch.setattr(protected.desk.broker, "submit", down)
+    without_stops(protected, monkeypatch)
     assert "nothing was sent" in str(protected.stage("submit", NEXT)["waiting"]).lower()
     assert covered(protected, symbol) == 0, "not exercised"
     protected.hands.now = SESSIONS.on(THIRD).close_at - timedelta(seconds=30)
@@ -236,6 +253,56 @@ def test_a_stop_that_cannot_be_placed_is_told_and_the_bar_waits_for_it(
     protected.to(FOURTH, 9, 40)
     protected.stage("submit", THIRD)
     assert covered(protected, symbol) == protected.venue.state.holdings[symbol].qty
+
+
+@pytest.mark.parametrize("how", ["fewer are held", "a person sells"])
+def test_a_stop_that_waited_is_sent_by_what_the_venue_has_by_then(
+    protected: RealBook, how: str, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    without_stops(protected, monkeypatch)
+    protected.stage("submit", NEXT)
+    assert [(n, status) for n, status, _ in stops_of(protected, symbol)] == [(qty - SOLD, "APPROVED")], "not exercised"
+    protected.hands.now += timedelta(minutes=10)
+    protected.venue.advance(protected.hands.now)
+    assert protected.venue.state.holdings[symbol].qty == qty - SOLD, "not exercised: the sell did not fill"
+    monkeypatch.undo()
+    if how == "fewer are held":
+        protected.venue.state.holdings[symbol].qty -= 2
+    else:
+        by_hand = {"side": "sell", "type": "limit", "limit_price": "9000", "time_in_force": "gtc"}
+        protected.venue.place_by_hand({**by_hand, "symbol": symbol, "qty": 2})
+    protected.stage("submit", NEXT)
+    planned = stops_of(protected, symbol)
+    assert [n for n, _, _ in planned] == [qty - SOLD, qty - SOLD - 2]
+    assert planned[0][1] == "NOT_SENT" and planned[0][2].startswith("planned anew")
+
+
+def test_a_sell_that_fills_while_the_venue_is_read_gets_no_stop_of_its_own(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    """Between positions and orders it would be in neither."""
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    without_stops(protected, monkeypatch)
+    protected.stage("submit", NEXT)
+    monkeypatch.undo()
+    read = protected.desk.broker.positions
+    first = []
+
+    def fills_first() -> object:
+        if not first:
+            first.append(True)
+            protected.hands.now += timedelta(minutes=10)
+        protected.venue.advance(protected.hands.now)
+        return read()
+
+    monkeypatch.setattr(protected.desk.broker, "positions", fills_first)
+    protected.stage("submit", NEXT)
+    assert protected.venue.state.holdings[symbol].qty == qty - SOLD, "not exercised: the sell did not fill"
+    assert covered(protected, symbol) <= qty - SOLD
+    assert max(n for n, _, _ in stops_of(protected, symbol)) <= qty - SOLD
 
 
 def test_a_stop_that_a_person_cancels_at_the_broker_stays_cancelled(protected: RealBook):

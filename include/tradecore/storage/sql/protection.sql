@@ -69,5 +69,6 @@ WHERE o.book = %s AND o.bar_end_at = %s AND o.leg > 0 AND o.status IN ('PLANNED'
 ORDER BY o.line_no, o.client_order_id
 
 -- name: left_behind
-SELECT client_order_id FROM orders WHERE book = %s AND bar_end_at < %s AND leg > 0 AND status IN ('PLANNED', 'APPROVED')
+SELECT client_order_id, status FROM orders
+WHERE book = %s AND bar_end_at < %s AND leg > 0 AND status IN ('PLANNED', 'APPROVED', 'UNKNOWN')
 ORDER BY client_order_id
