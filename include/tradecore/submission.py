@@ -13,7 +13,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
-from tradecore import cancelling, decision, guard, protection, reconciliation, submission_simulated, unknowns, waiting
+from tradecore import (
+    cancelling,
+    decision,
+    guard,
+    observation,
+    protection,
+    reconciliation,
+    submission_simulated,
+    unknowns,
+    waiting,
+)
 from tradecore.context import Context, deliver_quietly
 from tradecore.errors import Rejected, Unavailable, Unknown
 from tradecore.execution.broker import BrokerOrder, Desk
@@ -288,9 +298,13 @@ class _Sending:
         return guard.examine_stop(self.ctx, self.desk, scene, stop)
 
     def _working(self) -> tuple[BrokerOrder, ...]:
-        found = self.desk.broker.orders_since(self.desk.clock())
-        working = unknowns.with_parents(self.ctx, (o for o in found if not o.ended))
-        self.ctx.conn.rollback()
+        """Return what works at the venue, and keep all since the bar: the other one of a pair that was just placed is
+        known as ours only from there, and later its parent is not said."""
+        found = self.desk.broker.orders_since(self.ctx.bar_end_at)
+        with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+            observation.keep_orders(self.ctx, found)
+            working = unknowns.with_parents(self.ctx, (o for o in found if not o.ended))
+        self.ctx.conn.commit()
         return working
 
     def _cancel_unwanted(self) -> None:

@@ -217,6 +217,18 @@ def test_a_process_that_dies_in_between_is_made_good_by_the_next(
     assert protected.accepted == len(protected.venue.state.counters.accepted)
 
 
+def test_a_sale_of_a_part_that_is_refused_gives_its_shares_a_stop_as_well(protected: RealBook):
+    """The pair that was just placed for the rest is not counted twice, and none of it is anybody else's."""
+    symbol, qty = held(protected)
+    sell = ordered(protected, symbol, Decimal(-SOLD))
+    protected.faults("403_wash", client_order_id=sell)
+    assert protected.stage("submit", NEXT)["done"]
+    assert protected.history(sell)[-1] == "REJECTED", "not exercised"
+    assert [n for n, _, _ in stops_of(protected, symbol)] == [qty - SOLD, SOLD]
+    assert covered(protected, symbol) == qty
+    assert not alerts(protected, "adopted")
+
+
 def test_a_sale_of_all_that_is_refused_gives_the_holding_its_stop_back(protected: RealBook):
     symbol, qty = held(protected)
     sell = ordered(protected, symbol, -qty)
