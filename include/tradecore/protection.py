@@ -25,7 +25,6 @@ from tradecore.units import PRICE_SCALE, QTY_SCALE, from_quanta, to_quanta
 SQL = queries.load("protection")
 LEG = 1  # of an intent that takes the place of a bracket's legs: no line of the sheet, and no order of the book
 LEG_LINES = 1_000_000_000
-NEVER_SENT = ("VOIDED", "NOT_SENT", "REJECTED")
 ZERO = Decimal(0)
 
 
@@ -157,8 +156,10 @@ def _plan_for(ctx: Context, of_sell: Sequence[Lift], room: Decimal) -> Decimal:
         asked, filled = from_quanta(sell[1], QTY_SCALE), Decimal(sell[2])
         taken = max(ZERO, (filled if sell[0] in ENDED else asked) - of_sell[0].free)
     placed: dict[str, Decimal] = defaultdict(Decimal)
-    for entry_id, status, qty in ctx.conn.execute(SQL["placed"], {"id": of_sell[0].sell_id}).fetchall():
-        placed[entry_id] += from_quanta(qty, QTY_SCALE) if status not in NEVER_SENT else ZERO
+    for entry_id, qty in ctx.conn.execute(
+        SQL["placed"], {"id": of_sell[0].sell_id, "bar_end": ctx.bar_end_at}
+    ).fetchall():
+        placed[entry_id] += from_quanta(qty, QTY_SCALE)
     left = min(room, sum((one.qty for one in of_sell), ZERO) - taken - sum(placed.values(), ZERO))
     planned = ZERO
     for one in sorted(of_sell, key=lambda one: (-(one.stop or ZERO), one.entry_id)):

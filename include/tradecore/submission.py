@@ -349,7 +349,7 @@ class _Sending:
             kind="unprotected" if order.protects else "not_sent",
             severity="critical" if order.protects else "warning",
             stage="submit",
-            key=order.client_order_id,
+            key=order.symbol if order.protects else order.client_order_id,  # one a name and bar
             title=f"{-order.qty} {order.symbol} are held without a stop"
             if order.protects
             else f"{order.qty} {order.symbol} was not accepted",
@@ -363,7 +363,7 @@ class _Sending:
             row = self.ctx.conn.execute(SQL["status"], (order.client_order_id,)).fetchone()
             if row and row[0] in AT_RISK:  # an observer may have been quicker
                 self._event(order.client_order_id, status, detail)
-                if status == "REJECTED":
+                if status == "REJECTED" or (status == "NOT_SENT" and order.protects):
                     self._tell_refused(order, detail)
             if found is not None:
                 unknowns.know(self.ctx, found, adopted=False)

@@ -15,8 +15,8 @@ import pytest
 from real_book import SESSIONS, RealBook
 
 from alpaca_standin.state import Order, State
-from tradecore import cancelling
-from tradecore.errors import Unavailable
+from tradecore import cancelling, guard, interventions, protection
+from tradecore.errors import Rejected, Unavailable
 from tradecore.execution.broker import BrokerOrder, OrderRequest, Permit
 from tradecore.storage import migrate
 from tradecore.storage.connection import connect
@@ -24,6 +24,7 @@ from tradecore.storage.connection import connect
 pytestmark = pytest.mark.db
 DAY, NEXT, THIRD, FOURTH = date(2005, 2, 2), date(2005, 2, 3), date(2005, 2, 4), date(2005, 2, 7)
 SOLD = 5
+CLOSE = SESSIONS.on(NEXT).close_at
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,8 @@ def test_a_stop_that_waited_is_sent_by_what_the_venue_has_by_then(
     protected.stage("submit", NEXT)
     planned = stops_of(protected, symbol)
     assert [n for n, _, _ in planned] == [qty - SOLD, qty - SOLD - 2]
-    assert planned[0][1] == "NOT_SENT" and planned[0][2].startswith("planned anew")
+    assert planned[0][1] == "NOT_SENT"
+    assert planned[0][2].startswith("planned anew")
 
 
 def test_a_sell_that_fills_while_the_venue_is_read_gets_no_stop_of_its_own(
@@ -315,6 +317,69 @@ def test_a_sell_that_fills_while_the_venue_is_read_gets_no_stop_of_its_own(
     assert protected.venue.state.holdings[symbol].qty == qty - SOLD, "not exercised: the sell did not fill"
     assert covered(protected, symbol) <= qty - SOLD
     assert max(n for n, _, _ in stops_of(protected, symbol)) <= qty - SOLD
+
+
+def test_a_stop_that_is_refused_is_asked_for_and_told_once_a_session(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    send, refused = protected.desk.broker.submit, []
+
+    def refuses(order: OrderRequest, permit: Permit) -> BrokerOrder:
+        if order.stop_price is not None or order.stop_loss is not None:
+            refused.append(order)
+            raise Rejected("stop price is not below the market", code="other")
+        return send(order, permit)
+
+    monkeypatch.setattr(protected.desk.broker, "submit", refuses)
+    for _ in range(3):
+        protected.stage("submit", NEXT)
+        protected.conn.execute("UPDATE bar_runs SET status = 'decided' WHERE bar_end_at = %s", (CLOSE,))
+        protected.conn.commit()
+    assert len(refused) == 1
+    assert len([title for title in alerts(protected, "unprotected") if symbol in title]) == 1
+    monkeypatch.undo()
+    protected.stage("submit", NEXT)
+    protected.decide(THIRD)
+    protected.to(FOURTH, 9, 40)
+    protected.stage("submit", THIRD)
+    assert covered(protected, symbol) == qty - SOLD
+
+
+def test_a_stop_that_a_person_cancels_before_it_is_sent_stays_cancelled(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, _ = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    without_stops(protected, monkeypatch)
+    protected.stage("submit", NEXT)
+    row = protected.conn.execute("SELECT client_order_id FROM orders WHERE leg > 0 AND status = 'APPROVED'").fetchone()
+    assert row is not None
+    interventions.cancel(protected.context(NEXT), row[0], "a trader")
+    monkeypatch.undo()
+    assert protected.stage("submit", NEXT)["done"]
+    protected.decide(THIRD)
+    protected.to(FOURTH, 9, 40)
+    protected.stage("submit", THIRD)
+    assert [status for _, status, _ in stops_of(protected, symbol)] == ["NOT_SENT"]
+    assert covered(protected, symbol) == 0
+
+
+def test_legs_that_are_lifted_again_for_the_same_sell_are_written_down_once(protected: RealBook):
+    """Also where more or fewer shares are held beside them by then."""
+    symbol, _ = held(protected)
+    legs = working(protected, symbol)
+    sell = ordered(protected, symbol, Decimal(-SOLD))
+    ctx = protected.context(NEXT)
+    order = next(o for o in guard.sheet(ctx) if o.client_order_id == sell)
+    at_venue = [
+        o for o in protected.desk.broker.orders_since(ctx.bar_end_at) if o.broker_order_id in {o.id for o in legs}
+    ]
+    assert at_venue, "not exercised"
+    for free in (Decimal(0), Decimal(3)):
+        protection.lift(ctx, order, [at_venue], free)
+    assert len([one for one in protection.lifts(ctx) if one.sell_id == sell]) == 1
 
 
 def test_a_stop_that_a_person_cancels_at_the_broker_stays_cancelled(protected: RealBook):

@@ -12,9 +12,11 @@ ORDER BY j.client_order_id NULLS LAST, o.broker_order_id LIMIT 1
 -- name: add_lift
 -- Once for the same legs and sell: a process that was killed before they ended says it again.
 INSERT INTO book_events (book, bar_end_at, event_no, kind, instrument_id, amount, detail)
-SELECT %(book)s, %(bar_end)s, coalesce(max(event_no), 0) + 1, 'stop_lifted', %(instrument)s, %(amount)s, %(detail)s
+SELECT %(book)s, %(bar_end)s, coalesce(max(event_no), 0) + 1, 'stop_lifted', %(instrument)s, %(amount)s, %(detail)s::text
 FROM book_events WHERE book = %(book)s AND bar_end_at = %(bar_end)s
-HAVING NOT coalesce(bool_or(kind = 'stop_lifted' AND detail = %(detail)s), false)
+HAVING NOT coalesce(bool_or(CASE WHEN kind = 'stop_lifted' THEN
+    (detail::jsonb -> 'for', detail::jsonb -> 'legs') = (%(detail)s::text::jsonb -> 'for', %(detail)s::text::jsonb -> 'legs')
+    ELSE false END), false)
 
 -- name: lifts
 -- Lifted stops of names that have been held ever since, in the same units.
@@ -40,7 +42,14 @@ SELECT o.status, abs(o.order_qty_e6), coalesce((SELECT max(abs(b.filled_qty)) FR
 FROM orders o WHERE o.client_order_id = %(id)s
 
 -- name: placed
-SELECT coalesce(parent_id, ''), status, abs(order_qty_e6) FROM orders WHERE leg > 0 AND oco_group = %(id)s
+-- What took the place of a sell's legs. Not what never got to the venue, but for what a person ended, and for what was
+-- refused in this bar: the same is not asked again before the next one.
+SELECT coalesce(parent_id, ''), abs(order_qty_e6) FROM orders
+WHERE leg > 0 AND oco_group = %(id)s
+  AND (status NOT IN ('VOIDED', 'NOT_SENT', 'REJECTED')
+       OR (status = 'NOT_SENT' AND status_detail LIKE 'canceled by %%')
+       OR (bar_end_at = %(bar_end)s AND status IN ('NOT_SENT', 'REJECTED')
+           AND status_detail NOT LIKE 'planned anew%%'))
 
 -- name: stops_coming
 -- Stops that are planned or in doubt: not at the venue as far as we know, and perhaps there soon.
