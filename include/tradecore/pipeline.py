@@ -243,7 +243,10 @@ def approve(ctx: Context, *, verdict: str = "", actor: str = "", sheet_hash: str
     """
     if verdict:
         return approval.answer(ctx, verdict=verdict, actor=actor, sheet_hash=sheet_hash, note=note)
-    return approval.look(ctx)
+    found = approval.look(ctx)
+    if found["approval"] == "pending":
+        submission.keep_stops(ctx)
+    return found
 
 
 def window(ctx: Context) -> Result:
@@ -268,6 +271,7 @@ def submit(ctx: Context) -> Result:
     held = waiting.for_person(ctx)
     ctx.conn.rollback()
     if held is not None:
+        submission.keep_stops(ctx)
         return {"sent": 0, "waiting": held.what, "again_s": held.seconds(ctx.now), "next": held.next_step}
     return submission.submit(ctx)
 

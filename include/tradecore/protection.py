@@ -121,18 +121,33 @@ def plan_stops(
     to; what waits and is more than that by now ends, and is planned anew.
     """
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        _give_up_earlier(ctx)
+        give_up_earlier(ctx)
         for symbol in dict.fromkeys(lift.symbol for lift in known):
             of_symbol = [lift for lift in known if lift.symbol == symbol]
             instrument = of_symbol[0].instrument_id
             free = held.get(symbol, ZERO) - sum(selling_groups(at_venue, symbol).values(), ZERO)
             if _coming(ctx, instrument, due, at_venue) > free:
                 _give_up_waiting(ctx, instrument)
-            room = free - _coming(ctx, instrument, due, at_venue)
-            for sell_id in dict.fromkeys(lift.sell_id for lift in of_symbol):
-                room -= _plan_for(ctx, [lift for lift in of_symbol if lift.sell_id == sell_id], room)
+        for one, qty in lacking(ctx, known, held, at_venue, due):
+            _add_intent(ctx, one, qty)
     ctx.conn.commit()
     return waiting(ctx)
+
+
+def lacking(
+    ctx: Context, known: Sequence[Lift], held: dict[str, Decimal], at_venue: Sequence[BrokerOrder], due: Sequence[Order]
+) -> list[tuple[Lift, Decimal]]:
+    """Return what is held and has no stop in the place of its lifted one, and how many shares; as plan_stops."""
+    found: list[tuple[Lift, Decimal]] = []
+    for symbol in dict.fromkeys(lift.symbol for lift in known):
+        of_symbol = [lift for lift in known if lift.symbol == symbol]
+        room = held.get(symbol, ZERO) - sum(selling_groups(at_venue, symbol).values(), ZERO)
+        room -= _coming(ctx, of_symbol[0].instrument_id, due, at_venue)
+        for sell_id in dict.fromkeys(lift.sell_id for lift in of_symbol):
+            of_sell = _lacking_of(ctx, [lift for lift in of_symbol if lift.sell_id == sell_id], room)
+            room -= sum((qty for _, qty in of_sell), ZERO)
+            found += of_sell
+    return found
 
 
 def _coming(ctx: Context, instrument: int, due: Sequence[Order], at_venue: Sequence[BrokerOrder]) -> Decimal:
@@ -148,8 +163,8 @@ def _coming(ctx: Context, instrument: int, due: Sequence[Order], at_venue: Seque
     return sum((qty for order_id, qty in found.items() if order_id not in there), ZERO)
 
 
-def _plan_for(ctx: Context, of_sell: Sequence[Lift], room: Decimal) -> Decimal:
-    """Plan what a sell's lifts still lack, the highest stop first; return the shares."""
+def _lacking_of(ctx: Context, of_sell: Sequence[Lift], room: Decimal) -> list[tuple[Lift, Decimal]]:
+    """Return what one sell's lifts still lack, the highest stop first."""
     sell = ctx.conn.execute(SQL["sell"], {"id": of_sell[0].sell_id}).fetchone()
     taken = ZERO
     if sell is not None:
@@ -161,13 +176,13 @@ def _plan_for(ctx: Context, of_sell: Sequence[Lift], room: Decimal) -> Decimal:
     ).fetchall():
         placed[entry_id] += from_quanta(qty, QTY_SCALE)
     left = min(room, sum((one.qty for one in of_sell), ZERO) - taken - sum(placed.values(), ZERO))
-    planned = ZERO
+    found = []
     for one in sorted(of_sell, key=lambda one: (-(one.stop or ZERO), one.entry_id)):
         qty = min(left, one.qty - placed[one.entry_id]).to_integral_value(ROUND_DOWN)
         if qty > 0:
-            _add_intent(ctx, one, qty)
-            left, planned = left - qty, planned + qty
-    return planned
+            found.append((one, qty))
+            left -= qty
+    return found
 
 
 def _add_intent(ctx: Context, one: Lift, qty: Decimal) -> None:
@@ -241,7 +256,7 @@ def give_up(ctx: Context, why: str) -> list[Order]:
     return left
 
 
-def _give_up_earlier(ctx: Context) -> None:
+def give_up_earlier(ctx: Context) -> None:
     """End what an earlier bar planned and did not send: it is planned anew, by what is held now."""
     for order_id, status in ctx.conn.execute(SQL["left_behind"], ctx.key).fetchall():
         if status in WAITING or unknowns.absent(ctx, order_id):

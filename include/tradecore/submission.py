@@ -38,6 +38,8 @@ Result = dict[str, object]
 UNKNOWN_LOOKS = 3
 REFUSED_AGAIN_S = 120  # what may change while the window lasts: a break that a person accepts, a clock, funds
 
+BY_HAND = "place a stop at the broker; the next session that decides restores what is missing by then"
+
 log = logging.getLogger(__name__)
 
 
@@ -52,10 +54,23 @@ def submit(ctx: Context) -> Result:
         return {"already": True}
     if decision.newest(ctx) is None:
         ctx.conn.rollback()
+        if ctx.desk is not None and ctx.record.kind != "simulated":
+            _Sending(ctx, ctx.desk).tell_lacking()
+            deliver_quietly(ctx)
         return {"sent": 0, "reason": "no decision"}
     result = submission_simulated.send(ctx) if ctx.record.kind == "simulated" else _send_one_by_one(ctx)
     deliver_quietly(ctx)
     return result
+
+
+def keep_stops(ctx: Context) -> None:
+    """Put stops in the place of lifted ones while the sheet still waits for a person: they need no signature."""
+    if ctx.desk is None or ctx.record.kind == "simulated":
+        return
+    with _only_sender(ctx) as mine:
+        if mine:
+            _Sending(ctx, ctx.desk).keep_stops()
+    deliver_quietly(ctx)
 
 
 def _send_one_by_one(ctx: Context) -> Result:
@@ -111,6 +126,29 @@ class _Sending:
                 self.desk.sleep(unknowns.pause_s(self.ctx))
         self._cancel_unwanted()  # what was on its way while a person halted
         return self._end()
+
+    def keep_stops(self) -> None:
+        """Do of a run what protects, and nothing else."""
+        self._resolve()
+        self._restore_stops()
+
+    def tell_lacking(self) -> None:
+        """Tell of holdings without a stop in a bar that has no decision: without one no order is planned."""
+        known, now = protection.lifts(self.ctx), self.desk.clock()
+        self.ctx.conn.rollback()
+        if not known or not self.ctx.bar_end_at <= now < self.ctx.next_bar_end - self.margin:
+            return
+        try:
+            at_venue = self._working()  # before the positions: see plan_stops
+            held = {p.symbol: p.qty for p in self.desk.broker.positions()}
+        except Unavailable as error:
+            log.warning("whether lifted stops were replaced is not known: %s", error.message)
+            return
+        with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+            protection.give_up_earlier(self.ctx)
+            for one, qty in protection.lacking(self.ctx, known, held, at_venue, ()):
+                self._tell_unprotected(one.symbol, qty, "nothing was decided at this bar", BY_HAND)
+        self.ctx.conn.commit()
 
     def _give_up_refused(self) -> None:
         """End a sheet that a person rejected, or nobody signed in time: it needs no window and no broker for that."""
@@ -345,16 +383,30 @@ class _Sending:
         self._tell_refused(order, ruling.refusal)
 
     def _tell_refused(self, order: Order, why: str) -> None:
+        look = f"python -m tradecore checks {order.client_order_id}"
+        if order.protects:
+            self._tell_unprotected(order.symbol, -order.qty, why, look)
+            return
         self.ctx.alert(
-            kind="unprotected" if order.protects else "not_sent",
-            severity="critical" if order.protects else "warning",
+            kind="not_sent",
+            severity="warning",
             stage="submit",
-            key=order.symbol if order.protects else order.client_order_id,  # one a name and bar
-            title=f"{-order.qty} {order.symbol} are held without a stop"
-            if order.protects
-            else f"{order.qty} {order.symbol} was not accepted",
+            key=order.client_order_id,
+            title=f"{order.qty} {order.symbol} was not accepted",
             body=why,
-            next_step=f"python -m tradecore checks {order.client_order_id}",
+            next_step=look,
+        )
+
+    def _tell_unprotected(self, symbol: str, qty: Decimal, why: str, next_step: str) -> None:
+        """Alert once a name and bar: a later look says nothing new."""
+        self.ctx.alert(
+            kind="unprotected",
+            severity="critical",
+            stage="submit",
+            key=symbol,
+            title=f"{qty} {symbol} are held without a stop",
+            body=why,
+            next_step=next_step,
         )
 
     def _answer(self, order: Order, status: str, detail: str, found: BrokerOrder | None = None) -> None:

@@ -382,6 +382,47 @@ def test_legs_that_are_lifted_again_for_the_same_sell_are_written_down_once(prot
     assert len([one for one in protection.lifts(ctx) if one.sell_id == sell]) == 1
 
 
+def left_without(book: RealBook, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Decimal]:
+    """Let NEXT end with a holding whose stops were lifted and not replaced; return it, and how much is kept."""
+    symbol, qty = held(book)
+    ordered(book, symbol, Decimal(-SOLD))
+    without_stops(book, monkeypatch)
+    book.stage("submit", NEXT)
+    book.hands.now = SESSIONS.on(THIRD).close_at - timedelta(seconds=30)
+    assert book.stage("submit", NEXT)["done"]
+    monkeypatch.undo()
+    assert covered(book, symbol) == 0, "not exercised"
+    return symbol, qty - SOLD
+
+
+def test_missing_stops_are_restored_before_anybody_has_signed(protected: RealBook, monkeypatch: pytest.MonkeyPatch):
+    symbol, kept = left_without(protected, monkeypatch)
+    trading = protected.settings.trading
+    execution = trading.execution.model_copy(update={"approval_required": True})
+    signed = {"trading": trading.model_copy(update={"execution": execution})}
+    protected.settings = protected.settings.model_copy(update=signed)
+    posted = dict(protected.posts)
+    protected.decide(THIRD)
+    assert protected.stage("approve", THIRD)["approval"] == "pending", "not exercised: nobody is asked"
+    assert covered(protected, symbol) == kept
+    assert protected.stage("submit", THIRD)["sent"] == 0
+    assert covered(protected, symbol) == kept
+    assert len(protected.posts) == len(posted) + 1
+
+
+def test_a_bar_without_a_decision_tells_of_what_is_held_without_a_stop(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, kept = left_without(protected, monkeypatch)
+    protected.hands.now = SESSIONS.on(THIRD).close_at + timedelta(minutes=30)
+    for name in ("ingest", "validate", "settle"):
+        protected.stage(name, THIRD)
+    for _ in range(2):
+        assert protected.stage("submit", THIRD)["reason"] == "no decision"
+    said = [title for title in alerts(protected, "unprotected") if title == f"{kept} {symbol} are held without a stop"]
+    assert len(said) == 2, "one of NEXT's end, one of THIRD"
+
+
 def test_a_stop_that_a_person_cancels_at_the_broker_stays_cancelled(protected: RealBook):
     symbol, _ = held(protected)
     ordered(protected, symbol, Decimal(-SOLD))
