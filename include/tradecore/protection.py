@@ -91,7 +91,8 @@ def lift(ctx: Context, order: Order, pairs: Sequence[Sequence[BrokerOrder]], fre
 
 def lifts(ctx: Context) -> list[Lift]:
     """Return what was lifted of what is still held, the newest first; not across a split: its prices are others."""
-    rows = ctx.conn.execute(SQL["lifts"], {"book": ctx.book, "bar_end": ctx.bar_end_at}).fetchall()
+    due = ctx.calendar.session_of(ctx.next_bar_end)
+    rows = ctx.conn.execute(SQL["lifts"], {"book": ctx.book, "bar_end": ctx.bar_end_at, "due": due}).fetchall()
     found = []
     for instrument, symbol, amount, detail in rows:
         said = json.loads(detail)

@@ -306,6 +306,10 @@ class _Sending:
         if working is None:
             return scene
         scene = scene.seeing(working)
+        kept = held * order.split - abs(order.qty)
+        if pairs and kept > 0 and all(one.symbol != order.symbol for one in protection.lifts(self.ctx)):
+            self._tell_unprotected(order.symbol, kept, "the prices of its stops are from before a split", BY_HAND)
+        self.ctx.conn.commit()
         return (self._restore_stops(scene) or scene) if pairs else scene
 
     def _restore_stops(self, scene: Scene | None = None) -> Scene | None:
@@ -404,7 +408,7 @@ class _Sending:
             severity="critical",
             stage="submit",
             key=symbol,
-            title=f"{qty} {symbol} are held without a stop",
+            title=f"{qty.normalize():f} {symbol} are held without a stop",
             body=why,
             next_step=next_step,
         )

@@ -74,11 +74,13 @@ def held(book: RealBook) -> tuple[str, Decimal]:
     return next((s, h.qty) for s, h in sorted(book.venue.state.holdings.items()) if h.qty > SOLD)
 
 
-def ordered(book: RealBook, symbol: str, qty: Decimal, *, stop_e4: int = 0, order_id: str = "tc-test") -> str:
+def ordered(
+    book: RealBook, symbol: str, qty: Decimal, *, stop_e4: int = 0, order_id: str = "tc-test", epoch: int = 7
+) -> str:
     """Write another line into NEXT's sheet."""
     book.conn.execute(
         "INSERT INTO intents SELECT (jsonb_populate_record(i, jsonb_build_object('client_order_id', %s::text,"
-        " 'bar_end_at', %s::timestamptz, 'next_bar_end_at', %s::timestamptz, 'epoch', 7, 'line_no', 700,"
+        " 'bar_end_at', %s::timestamptz, 'next_bar_end_at', %s::timestamptz, 'epoch', %s::int, 'line_no', 700,"
         " 'order_qty_e6', %s::bigint, 'stop_loss_e4', %s::bigint, 'take_profit_e4', 0, 'order_type', 'market',"
         " 'time_in_force', %s::text))).* FROM intents i JOIN instrument_symbols s USING (instrument_id)"
         " WHERE s.symbol = %s AND i.leg = 0 LIMIT 1",
@@ -86,6 +88,7 @@ def ordered(book: RealBook, symbol: str, qty: Decimal, *, stop_e4: int = 0, orde
             order_id,
             SESSIONS.on(NEXT).close_at,
             SESSIONS.on(THIRD).close_at,
+            epoch,
             int(qty * 1_000_000),
             stop_e4,
             "gtc" if stop_e4 else "day",
@@ -396,18 +399,25 @@ def left_without(book: RealBook, monkeypatch: pytest.MonkeyPatch) -> tuple[str, 
 
 
 def test_missing_stops_are_restored_before_anybody_has_signed(protected: RealBook, monkeypatch: pytest.MonkeyPatch):
-    symbol, kept = left_without(protected, monkeypatch)
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    without_stops(protected, monkeypatch)
+    protected.stage("submit", NEXT)
+    monkeypatch.undo()
+    assert covered(protected, symbol) == 0, "not exercised"
+    ordered(protected, symbol, Decimal(1), order_id="tc-unsigned", epoch=8)
+    protected.conn.execute("DELETE FROM approvals WHERE bar_end_at = %s", (CLOSE,))
+    protected.conn.commit()
     trading = protected.settings.trading
     execution = trading.execution.model_copy(update={"approval_required": True})
     signed = {"trading": trading.model_copy(update={"execution": execution})}
     protected.settings = protected.settings.model_copy(update=signed)
+    assert "a person's answer" in str(protected.stage("submit", NEXT)["waiting"])
+    assert covered(protected, symbol) == qty - SOLD
     posted = dict(protected.posts)
-    protected.decide(THIRD)
-    assert protected.stage("approve", THIRD)["approval"] == "pending", "not exercised: nobody is asked"
-    assert covered(protected, symbol) == kept
-    assert protected.stage("submit", THIRD)["sent"] == 0
-    assert covered(protected, symbol) == kept
-    assert len(protected.posts) == len(posted) + 1
+    assert "tc-unsigned" not in posted
+    assert protected.stage("approve", NEXT)["approval"] == "pending"
+    assert protected.posts == posted
 
 
 def test_a_bar_without_a_decision_tells_of_what_is_held_without_a_stop(
@@ -421,6 +431,22 @@ def test_a_bar_without_a_decision_tells_of_what_is_held_without_a_stop(
         assert protected.stage("submit", THIRD)["reason"] == "no decision"
     said = [title for title in alerts(protected, "unprotected") if title == f"{kept} {symbol} are held without a stop"]
     assert len(said) == 2, "one of NEXT's end, one of THIRD"
+
+
+def test_across_the_split_of_the_session_that_comes_no_old_price_becomes_a_stop(protected: RealBook):
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    protected.conn.execute(
+        "INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num,"
+        " ratio_den) SELECT s.instrument_id, %s, 'split', b.source, now(), false, 2, 1"
+        " FROM instrument_symbols s, books b WHERE s.symbol = %s",
+        (THIRD, symbol),
+    )
+    protected.conn.commit()
+    protected.stage("submit", NEXT)
+    assert covered(protected, symbol) == 0, "not exercised: no leg was lifted"
+    assert not stops_of(protected, symbol)
+    assert f"{qty - SOLD} {symbol} are held without a stop" in alerts(protected, "unprotected")
 
 
 def test_a_stop_that_a_person_cancels_at_the_broker_stays_cancelled(protected: RealBook):

@@ -19,7 +19,8 @@ HAVING NOT coalesce(bool_or(CASE WHEN kind = 'stop_lifted' THEN
     ELSE false END), false)
 
 -- name: lifts
--- Lifted stops of names that have been held ever since, in the same units.
+-- Lifted stops of names that have been held ever since, in the same units: neither the book's nor, from a split of the
+-- session that comes, the venue's are others.
 SELECT e.instrument_id, s.symbol, e.amount, e.detail
 FROM book_events e
 JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = e.instrument_id
@@ -34,6 +35,11 @@ WHERE e.book = %(book)s AND e.kind = 'stop_lifted' AND e.bar_end_at <= %(bar_end
                                             AND p.instrument_id = e.instrument_id
                   WHERE b.book = e.book AND b.bar_end_at > e.bar_end_at AND b.bar_end_at <= %(bar_end)s
                     AND coalesce(p.qty_e6, 0) = 0)
+  AND NOT EXISTS (SELECT 1 FROM corporate_actions c
+                  JOIN books k ON k.book = e.book AND k.source = c.source
+                  JOIN book_states t ON t.book = e.book AND t.bar_end_at = %(bar_end)s
+                  WHERE c.instrument_id = e.instrument_id AND c.kind = 'split' AND c.ratio_num <> c.ratio_den
+                    AND c.ex_date > t.session_date AND c.ex_date <= %(due)s)
 ORDER BY e.bar_end_at DESC, e.event_no
 
 -- name: sell
