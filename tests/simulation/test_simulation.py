@@ -6,13 +6,15 @@ seeds); `make simulate` makes all of it. A failure is printed with the command t
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from simulation import campaign, world
+from simulation import campaign, mutants, world
 from simulation.campaign import Result
 from simulation.plan import ACTS, CELLS, CRASHES, FAULTS, Event, Plan, of_cell, of_seed, unreachable
 from simulation.trial import Trial
@@ -112,3 +114,12 @@ def test_nothing_of_a_run_stays_for_the_next(ground: Ground):
         row = ground.monitor.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
         assert row == (0,), table
     assert world.BOOK == "alpaca-paper"
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_planted_bug_fits_the_source_as_it_is(mutant: mutants.Mutant):
+    """`make simulate-mutants` takes minutes; a text that no longer stands in its module is seen here."""
+    for module in mutant.modules:
+        path = importlib.util.find_spec(module).origin
+        planted = mutant.planted(module, Path(path).read_text(encoding="utf-8"))
+        compile(planted, path, "exec")
