@@ -127,13 +127,13 @@ def at_submitting(trial: Trial, task: Task) -> list[str]:
         if known is None:
             problems.append(f"SUBMITTING without the book's lock: {order_id}")
             continue
-        if known.halted:
+        if leg == 0 and known.halted:  # a stop of what is kept needs neither a signature nor an ACTIVE book
             problems.append(f"sent while HALTED: {order_id}")
-        if not known.signed.get((decided, version)):
+        if leg == 0 and not known.signed.get((decided, version)):
             problems.append(f"sent without a valid approval: {order_id}")
-        if not known.clean.get(decided):
+        if leg == 0 and not known.clean.get(decided):
             problems.append(f"sent without a clean reconciliation: {order_id}")
-        if known.breaks:
+        if leg == 0 and known.breaks:
             problems.append(f"sent with {known.breaks} open breaks: {order_id}")
         problems += _sent_again_blindly(trial, order_id)
         opens, closes = venue_hours(trial, decided)

@@ -402,7 +402,7 @@ class Trial:
 
     def _sql_hook(self, task: Task, conn: sql.Connection) -> Callable[[str, str, Any], None]:
         def hook(moment: str, text: str, params: Any) -> None:
-            if moment == "locked" and task.stage == "submit":  # no other stage may send
+            if moment == "locked" and task.stage in ("approve", "submit"):  # no other may send
                 task.at_lock = invariants.facts(self)
             if moment == "statement":
                 task.touched |= {name for name in WATCHED if f"INTO {name}" in text or f"UPDATE {name}" in text}
