@@ -6,31 +6,17 @@ describes the range that is asked for, with all of it known; it is no signal.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from airflow.sdk import TaskGroup, task
 
-from airflow.sdk import DAG, TaskGroup, task
-
-from tradecore_ui import callbacks, forms, research_tasks
+from tradecore_ui import forms, research_tasks
 
 with (
-    DAG(
+    research_tasks.research_dag(
         "research_analyse",
-        description="Write a page on a universe's returns",
-        doc_md=__doc__,
-        schedule=None,
-        max_active_runs=1,
-        tags=["research"],
-        on_failure_callback=callbacks.run_failed,
-        default_args={
-            "retries": 2,
-            "retry_delay": timedelta(seconds=30),
-            "execution_timeout": timedelta(hours=1),
-            "priority_weight": 0,
-            "weight_rule": "absolute",  # the trading day's tasks come first
-            "on_failure_callback": callbacks.task_failed,
-            "on_retry_callback": callbacks.task_retried,
-        },
+        "Write a page on a universe's returns",
+        __doc__,
         params=forms.analysis(),
+        hours=1,
     ),
     TaskGroup("analyse"),
 ):

@@ -10,31 +10,18 @@ the shard waits without a worker, and goes on afterwards. The log of `collect` s
 
 from __future__ import annotations
 
-from datetime import timedelta
+from airflow.sdk import TaskGroup, task
 
-from airflow.sdk import DAG, TaskGroup, task
-
-from tradecore_ui import callbacks, sweeping
+from tradecore_ui import research_tasks, sweeping
 
 with (
-    DAG(
+    research_tasks.research_dag(
         "research_sweep",
-        description="Try a strategy with many parameters",
-        doc_md=__doc__,
-        schedule=None,
-        max_active_runs=1,
-        tags=["research"],
-        on_failure_callback=callbacks.run_failed,
-        default_args={
-            "retries": 3,
-            "retry_delay": timedelta(seconds=30),
-            "execution_timeout": timedelta(hours=12),
-            "priority_weight": 0,
-            "weight_rule": "absolute",  # the trading day's tasks come first
-            "on_failure_callback": callbacks.task_failed,
-            "on_retry_callback": callbacks.task_retried,
-        },
+        "Try a strategy with many parameters",
+        __doc__,
         params=sweeping.sweep_fields(),
+        hours=12,
+        retries=3,
     ),
     TaskGroup("sweep"),
 ):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator
+from airflow.sdk import DAG, BaseSensorOperator
 
+from tradecore_ui import callbacks
 from tradecore_ui.task_env import history_range, is_dag_test, task_shell
 
 if TYPE_CHECKING:
@@ -18,6 +19,31 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S = 600.0
 
 log = logging.getLogger(__name__)
+
+
+def research_dag(
+    dag_id: str, description: str, doc: str | None, *, params: Mapping[str, Any], hours: int, retries: int = 2
+) -> DAG:
+    """Return a DAG that runs when it is asked for; hours: how long a task may take. The trading day's come first."""
+    return DAG(
+        dag_id,
+        description=description,
+        doc_md=doc,
+        schedule=None,
+        max_active_runs=1,
+        tags=["research"],
+        on_failure_callback=callbacks.run_failed,
+        default_args={
+            "retries": retries,
+            "retry_delay": timedelta(seconds=30),
+            "execution_timeout": timedelta(hours=hours),
+            "priority_weight": 0,
+            "weight_rule": "absolute",
+            "on_failure_callback": callbacks.task_failed,
+            "on_retry_callback": callbacks.task_retried,
+        },
+        params=dict(params),
+    )
 
 
 class QuietSensor(BaseSensorOperator):

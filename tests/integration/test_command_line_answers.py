@@ -142,3 +142,18 @@ def test_a_book_keeps_its_venue(project, conn):
         assert said.code == 1, said.out
         assert "was opened as simulated, and book.broker is alpaca-paper now" in said.err
         assert "book.name in trading.yaml" in said.err
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(project: Project, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for option in ("--report", "--equity", "--trades", "--round-trips", "--lots"):
+        said = project.run("backtest", "2005-01-03", "2005-01-31", option, str(tmp_path / "file" / "page"))
+        assert said.code == 1
+        assert "cannot be written" in said.err
+        assert "next: name another file" in said.err
+    assert said.out == ""
+
+
+def test_asking_for_no_backtest_asks_for_an_id(project: Project):
+    said = project.run("backtests", "show", "")
+    assert (said.code, "no id was given" in said.err) == (1, True)

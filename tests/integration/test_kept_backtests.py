@@ -98,7 +98,7 @@ def test_a_kept_backtest_is_one_row_however_often_it_runs(found: Settings, conn:
     page.assert_fetches_nothing()
     assert "short_period 5" in page.html
     assert json.loads(json.dumps(stored.metrics))["sharpe"] is not None
-    for start in ("", "no such", "f" * 64):
+    for start in ("no such", "f" * 64):
         with pytest.raises(ConfigError, match="no single backtest"):
             backtests.find(conn, start)
 
@@ -113,8 +113,10 @@ def test_a_kept_backtest_has_the_final_book_of_the_plain_one(found: Settings, co
     ("wanted", "message"),
     [
         (Overrides(params={"nope": {}}), "no such strategy"),
-        (Overrides(cost_bps=-1), "refused: execution.slippage_bps"),
+        (Overrides(cost_bps=-1), "costs of -1 bps"),
+        (Overrides(cost_bps=float("nan")), "costs of nan bps"),
         (Overrides(cash_usd=Decimal(0)), "cannot open with 0 USD"),
+        (Overrides(cash_usd=Decimal("nan")), "cannot open with NaN USD"),
     ],
 )
 def test_overrides_that_cannot_be_are_refused_with_a_next_step(found: Settings, wanted: Overrides, message: str):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tradecore.cli.shell import Day, Json, app, connection, load_settings, now, parse_day, show
+from tradecore.cli.shell import Day, Json, app, connection, load_settings, now, parse_day, show, writable
 from tradecore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def backtest(
 
     found, days = load_settings(), (parse_day(first), parse_day(last))
     wanted = _overrides(cash, strategies, params, cost_bps)
+    for path in (Path(report) if report else None, equity, trades, round_trips, lots):
+        writable(path)
     with connection(found) as conn:
         if keep:
             row = kept.run(
@@ -168,11 +170,12 @@ def analyse(
     from tradecore.research import analysis
 
     found = load_settings()
+    page = writable(Path(out) if out else None)
     with connection(found) as conn:
         until = parse_day(last) if last else pipeline.last_available_session(found, conn, now())
         since = parse_day(first) if first else until - timedelta(days=5 * 365)
         names = tuple(name.strip() for name in symbols.split(",") if name.strip())
         if not as_json:
             typer.echo(f"reading {len(names) or 'all'} names from {since} to {until}", err=True)
-        record = analysis.run(found, conn, symbols=names, first=since, last=until, out=Path(out) if out else None)
+        record = analysis.run(found, conn, symbols=names, first=since, last=until, out=page)
     show(record, as_json, analysis.summary(record))

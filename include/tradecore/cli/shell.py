@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import psycopg
@@ -58,6 +59,24 @@ def fail(error: TradecoreError, code: int = EXIT_ERROR) -> None:
     if error.next_step:
         typer.echo(f"  next: {error.next_step}", err=True)
     raise SystemExit(code)
+
+
+def writable(path: Path | None) -> Path | None:
+    """Return a path that a file can be written to, its folder made. Raises ConfigError: before the work, not after."""
+    if path is None:
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        was_there = path.exists()
+        with path.open("ab"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}.", next_step="name another file", value=str(path)
+        ) from error
+    return path
 
 
 def show(result: object, as_json: bool, human: str = "") -> None:

@@ -15,6 +15,8 @@ from tradecore.errors import ConfigError
 from tradecore.settings import Settings, Trading
 from tradecore.units import MAX_BOOK_USD
 
+MAX_COST_BPS = 1_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
@@ -81,6 +83,12 @@ def apply(settings: Settings, wanted: Overrides) -> Settings:
     for name, params in wanted.params.items():
         known[name]["params"] = {**known[name]["params"], **params}
     if wanted.cost_bps is not None:
+        if not 0 <= wanted.cost_bps <= MAX_COST_BPS:
+            raise ConfigError(
+                f"costs of {wanted.cost_bps:g} bps cannot be.",
+                next_step=f"give 0 to {MAX_COST_BPS:,}",
+                value=str(wanted.cost_bps),
+            )
         trading["execution"] |= {
             "slippage_bps": wanted.cost_bps,
             "commission_bps": 0,
@@ -91,10 +99,12 @@ def apply(settings: Settings, wanted: Overrides) -> Settings:
         checked = Trading.model_validate(trading)
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"these overrides are refused: {said}.", next_step="correct them") from error
+        raise ConfigError(
+            f"these overrides are refused: {said}.", next_step="correct what was asked for; trading.yaml is as it was"
+        ) from error
     update: dict[str, Any] = {"trading": checked}
     if wanted.cash_usd is not None:
-        if not 0 < wanted.cash_usd <= MAX_BOOK_USD:
+        if not (wanted.cash_usd.is_finite() and 0 < wanted.cash_usd <= MAX_BOOK_USD):
             raise ConfigError(
                 f"a book cannot open with {wanted.cash_usd} USD.",
                 next_step=f"give more than 0 and at most {MAX_BOOK_USD:,} USD",

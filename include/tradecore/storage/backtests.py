@@ -66,7 +66,9 @@ def newest(conn: psycopg.Connection, most: int = 20) -> list[dict[str, Any]]:
 
 def find(conn: psycopg.Connection, start: str) -> StoredBacktest:
     """Return the backtest whose id begins so. Raises ConfigError when none does, or more than one."""
-    found = [row[0] for row in conn.execute(SQL["matching"], {"start": start}).fetchall()] if start else []
+    if not start:
+        raise ConfigError("no id was given.", next_step="python -m tradecore backtests list")
+    found = [row[0] for row in conn.execute(SQL["matching"], {"start": start}).fetchall()]
     if len(found) != 1:
         which = f"these do: {', '.join(i[:16] for i in found)}" if found else "none does"
         raise ConfigError(

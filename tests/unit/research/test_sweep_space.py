@@ -39,7 +39,7 @@ def test_forms_of_an_axis(text, axis):
 
 
 @pytest.mark.parametrize("text", ["p", "p=", "=3", "p=5:1", "p=1:5:0", "p=1:5:-1", "p=a:b", "p=1:2:3:4", "p=3,3",
-                                  "p=1,,2", "p=1:nan", "p-q=1", "p=0:9e9:1"])  # fmt: skip
+                                  "p=1,,2", "p=1:nan", "p=nan,5", "p=inf", "p-q=1", "p=0:9e9:1"])  # fmt: skip
 def test_what_is_no_axis_says_how_one_is_written(text):
     with pytest.raises(ConfigError) as caught:
         parse_axis(text)

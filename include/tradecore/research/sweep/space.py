@@ -76,6 +76,8 @@ def parse_axis(text: str) -> Axis:
         values = tuple(_value(v.strip()) for v in said.split(","))
         if "" in values or len(set(values)) < len(values):
             raise _no_axis(text, "a value is empty or there twice")
+        if any(isinstance(v, float) and not math.isfinite(v) for v in values):
+            raise _no_axis(text, "a value is no number")
         return Axis(name=name, values=values)
     try:
         numbers = [Decimal(p) for p in parts]
