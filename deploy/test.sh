@@ -2,6 +2,7 @@
 # deploy/test.sh [ARGS]                everything but the slow and the browser tests; ARGS go to pytest
 # deploy/test.sh --timescaledb [ARGS]  the tests that use a database once more, on TimescaleDB
 #                                      exit code 3, and a line that says why, if it cannot be had here
+# deploy/test.sh --hypertables [ARGS]  of these only the ones whose statements meet a hypertable
 # Without ARGS the tests are spread over the machine's cores; with ARGS one process runs them, so that -s, --pdb and
 # -x do what they always do (ARGS="-n auto" spreads them too).
 set -eu
@@ -9,7 +10,9 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 "$root/deploy/bootstrap.sh" dev
 which="not slow and not browser"
 timescaledb=no
-if [ "${1:-}" = --timescaledb ]; then
+which_db="db and"
+if [ "${1:-}" = --timescaledb ] || [ "${1:-}" = --hypertables ]; then
+    [ "$1" = --timescaledb ] || which_db="hypertable and"
     shift
     timescaledb=yes
     "$root/.venv/bin/python" "$root/tests/timescaledb_server.py" start >/dev/null
@@ -21,7 +24,7 @@ if [ $# -eq 0 ]; then
     set -- -n auto --dist worksteal
 fi
 if [ "$timescaledb" = yes ]; then
-    which="db and $which"
+    which="$which_db $which"
     # What these test is their own server.
     set -- --database=timescale --ignore=tests/system --ignore=tests/unit/storage/test_embedded.py "$@"
 fi

@@ -20,7 +20,7 @@ from project_home import FIRST, REPO, SYMBOLS, Project, Said, make, open_for_tra
 from table_checksums import changed_tables, table_checksums
 from tradecore.storage.connection import connect
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.hypertable]
 
 
 @dataclass(frozen=True, slots=True)

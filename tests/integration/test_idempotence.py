@@ -14,7 +14,7 @@ from tradecore import pipeline, strategies
 from tradecore.context import book_calendar
 from tradecore.storage.connection import connect
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.hypertable]
 STAGES = ("ingest", "validate", "settle", "signal", "risk", "plan", "report", "approve", "submit", "close")
 LATER = NOW + timedelta(hours=5)
 

@@ -18,7 +18,7 @@ from tradecore.research.replay import run
 from tradecore.storage import bars as stored
 from tradecore.storage.connection import connect
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.hypertable]
 FIRST, SPLIT_EVE, SPLIT_DAY = date(2005, 2, 22), date(2005, 2, 25), date(2005, 2, 28)
 RESTATED = date(2005, 2, 23)
 LATER = NOW + timedelta(days=400)

@@ -48,7 +48,7 @@ from tradecore.storage.books import Axes
 from tradecore.storage.connection import connect
 from tradecore.units import to_ns
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.hypertable]
 REPO = Path(__file__).resolve().parents[2]
 LATER = NOW + timedelta(hours=1)
 
