@@ -20,9 +20,9 @@ from simulation.plan import ACTS, CELLS, CRASHES, FAULTS, Event, Plan, of_cell, 
 from simulation.trial import Trial
 from simulation.world import Ground, Variant
 
-CHUNKS = 4
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "24"))
-SOME_CELLS = os.environ.get("SIMULATION_CELLS", "40")
+CHUNKS = 2
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "8"))
+SOME_CELLS = os.environ.get("SIMULATION_CELLS", "20")
 REACHABLE = [cell for cell in CELLS if not unreachable(cell)]
 
 pytestmark = [pytest.mark.db, pytest.mark.timeout(1800)]
@@ -107,8 +107,10 @@ def test_a_failing_run_shrinks_to_what_it_needs(ground: Ground, monkeypatch: pyt
     assert Plan.of_json(least.plan.as_json()) == least.plan
 
 
-def test_nothing_of_a_run_stays_for_the_next(ground: Ground):
+@pytest.mark.parametrize("way", [0, 1], ids=["truncated", "deleted"])
+def test_nothing_of_a_run_stays_for_the_next(ground: Ground, way: int):
     Trial(ground, of_seed(5)).run()
+    ground.runs = way
     ground.clean()
     for table in ground.tables:
         row = ground.monitor.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
