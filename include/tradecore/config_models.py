@@ -351,6 +351,29 @@ class AlertRouting(ConfigModel):
     )
 
 
+class Maintenance(ConfigModel):
+    """How long raw data stay in the database, and logs on the disk: `ops_maintenance`. No part of a decision's hash."""
+
+    minute_bars_days: Count = Field(730, ge=7, le=36_500, description="Days that raw minute bars stay.")
+    trades_days: Count = Field(90, ge=1, le=36_500, description="Days that trades (ticks) stay.")
+    archive: bool = Field(
+        True, description="Write raw data to Parquet files before they go; false: they are dropped for good."
+    )
+    archive_folder: str = Field(
+        ".local/archive", description="Where those files are, relative to the project; best on another disk."
+    )
+    compress_after_days: Count = Field(
+        30, ge=1, le=36_500, description="Age at which chunks of raw data are compressed (Community edition)."
+    )
+    compress_bars_after_days: Count = Field(
+        800, ge=30, le=36_500, description="The same for bars and their versions, in chunks of a year."
+    )
+    log_days: Count = Field(30, ge=1, le=3_650, description="Days that logs of tasks stay.")
+    hour_utc: Count = Field(
+        7, ge=0, le=23, description="Hour at which maintenance begins, if the trading day is at rest."
+    )
+
+
 class Trading(ConfigModel):
     """The whole of trading.yaml."""
 
@@ -366,6 +389,7 @@ class Trading(ConfigModel):
     risk: Risk = Field(default_factory=Risk)
     execution: Execution = Field(default_factory=Execution)
     alerts: AlertRouting = Field(default_factory=AlertRouting)
+    maintenance: Maintenance = Field(default_factory=Maintenance, exclude=True)
 
     def enabled(self) -> tuple[str, ...]:
         """Return the names of the enabled strategies, in configured order: fills are allocated in it."""

@@ -12,6 +12,7 @@ TradecoreError
 │   ├── AuthFailed         final: key missing, wrong or without the entitlement
 │   ├── VendorDown         later: no connection, timeout, 5xx
 │   └── MalformedData      final: an answer or file that cannot be read
+├── ArchiveError           a file of archived data that cannot be trusted, or not be read back
 ├── SessionError
 │   ├── NotASession        the date is no session of the calendar
 │   └── OutOfOrder         only its next session moves a book
@@ -111,6 +112,10 @@ class VendorDown(FeedError):
 
 class MalformedData(FeedError):
     """An answer or a file that cannot be read as bars or actions."""
+
+
+class ArchiveError(TradecoreError):
+    """A file of archived or alternative data that cannot be trusted, or cannot be read back."""
 
 
 class SessionError(TradecoreError):

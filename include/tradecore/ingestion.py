@@ -19,7 +19,7 @@ from tradecore.model import Instrument
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
-from tradecore.storage import selection
+from tradecore.storage import rollups, selection
 from tradecore.storage.bars import Action
 from tradecore.storage.selection import Stamp
 from tradecore.units import to_ns
@@ -102,6 +102,7 @@ def ingest_range(
         )
         _refresh_after(conn, settings, new, stamp.at)
     conn.commit()
+    rollups.catch_up_quietly(conn)
     return {
         "versions": len(changed),
         "sessions": [str(d) for d in changed[-3:]],

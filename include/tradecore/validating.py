@@ -18,7 +18,7 @@ from tradecore.provenance import hash_of
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
-from tradecore.storage import selection
+from tradecore.storage import rollups, selection
 from tradecore.storage.bars import Action, Member, Quality, VersionRow
 from tradecore.units import PRICE_SCALE, from_day
 from tradecore.validation import (
@@ -68,6 +68,7 @@ def validate_range(
                 failed += _record(conn, settings, verdict, kept, now)
             _alert_kept(settings, conn, kept, now)
     conn.commit()
+    rollups.catch_up_quietly(conn)
     return {"validated": len(fresh), "known": len(checks) - len(fresh), "rows_failed": failed, "bars": written}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from tradecore import execution_views, waiting
+from tradecore import execution_views, maintenance, waiting
 from tradecore import settings as configured
 from tradecore.context import book_calendar, feed_of
 from tradecore.errors import BookError, TradecoreError
@@ -310,6 +310,7 @@ def _database_findings(loaded: Settings, conn: psycopg.Connection, now: datetime
                 str(state.get("next_step", "python -m tradecore status")),
             )
         )
+        out += maintenance.findings(loaded, conn, now)
         place = execution_views.venue(loaded, conn, loaded.trading.book.name)
         out.append(_finding("venue", not place["missing"], place["text"], "; ".join(place["missing"])))
     return out

@@ -102,6 +102,7 @@ def test_the_bag_has_these_dags_and_no_errors(bag):
     assert bag.import_errors == {}
     assert sorted(bag.dags) == [
         "load_history",
+        "ops_maintenance",
         "replay_day",
         "research_analyse",
         "research_backtest",
@@ -163,7 +164,7 @@ def test_turn_and_submit_hold_no_worker_and_the_gate_skips_only_its_own(bag, dag
     assert dag.get_task("signal.run").is_mapped
 
 
-@pytest.mark.parametrize("dag_id", ["load_history", *RESEARCH_DAGS, *SESSION_DAGS])
+@pytest.mark.parametrize("dag_id", ["load_history", "ops_maintenance", *RESEARCH_DAGS, *SESSION_DAGS])
 def test_alerts_and_retries_at_task_and_dag_level(bag, dag_id):
     def names(callbacks) -> list[str]:
         return [callback.__name__ for callback in (callbacks if isinstance(callbacks, list) else [callbacks])]
@@ -210,6 +211,20 @@ def test_research_waits_for_the_trading_day_without_a_worker_and_comes_after_it(
     (quiet,) = [task for task in dag.tasks if task.task_id.endswith(".quiet")]
     assert quiet.mode == "reschedule"
     assert set(dag.task_ids) == {quiet.task_id, *quiet.downstream_task_ids}
+    assert {task.priority_weight for task in dag.tasks} == {0}
+
+
+def test_maintenance_waits_for_the_trading_day_and_one_step_does_not_stop_the_next(bag):
+    dag = bag.dags["ops_maintenance"]
+    assert [task.task_id.partition(".")[2] for task in dag.topological_sort()] == [
+        "quiet", "aggregates", "retention", "compression", "vacuum", "logs", "outcome",
+    ]  # fmt: skip
+    assert dag.get_task("maintain.quiet").mode == "reschedule"
+    steps = [task for task in dag.tasks if task.task_id.partition(".")[2] not in ("quiet", "outcome")]
+    assert {str(task.trigger_rule.value) for task in steps} == {"all_done"}
+    outcome = dag.get_task("maintain.outcome")
+    assert str(outcome.trigger_rule.value) == "none_failed"
+    assert set(outcome.upstream_task_ids) == {task.task_id for task in steps}
     assert {task.priority_weight for task in dag.tasks} == {0}
 
 

@@ -13,12 +13,14 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
     sweeps,
     certifying,
     upkeep,
+    keeping,
 )
 from tradecore.cli.shell import app, main
 
 __all__ = [
     "app",
     "certifying",
+    "keeping",
     "looking",
     "main",
     "people",

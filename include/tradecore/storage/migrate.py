@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 
 from tradecore.errors import SchemaTooNew
+from tradecore.storage import rollups
 from tradecore.storage.connection import SCHEMA
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -29,7 +30,8 @@ def has_timescaledb(conn: psycopg.Connection) -> bool:
 def upgrade(conn: psycopg.Connection) -> list[str]:
     """Apply what is missing and return the names of the files applied; an empty list when all is there.
 
-    A TimescaleDB migration on a plain server is left for the day the extension appears. Raises SchemaTooNew.
+    A TimescaleDB migration on a plain server is left for the day the extension appears. Coarser bars are made as the
+    server has them, and filled. Raises SchemaTooNew.
     """
     applied: list[str] = []
     with conn.transaction():
@@ -48,7 +50,11 @@ def upgrade(conn: psycopg.Connection) -> list[str]:
             conn.execute(path.read_text(encoding="utf-8"))
             conn.execute("INSERT INTO schema_migrations (number, name) VALUES (%s, %s)", (number, path.name))
             applied.append(path.name)
+        if rollups.ensure(conn):
+            rollups.refresh_all(conn, rollups.BARS)
+            rollups.refresh_all(conn, rollups.MINUTE_BARS)
     conn.commit()
+    rollups.catch_up(conn)
     return applied
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 
 from tradecore.bars import next_factor
-from tradecore.storage import binary
+from tradecore.storage import binary, rollups
 from tradecore.storage.bars import SQL, Action, VersionRow, read_actions
 from tradecore.units import prices_to_e4, to_day, to_ns
 
@@ -103,6 +103,7 @@ def select_bars(
     if passed:
         _upsert(conn, where, passed, prices, factors, [_selected_at(row, stamp) for row in passed])
     _set_factors(conn, where, runs)
+    _roll_up(conn, timeframe, since, [*(r.bar_end_at for r in (*passed, *failed)), *(r.last_at for r in runs)])
     set_clock(conn, source, stamp.at)
     earlier = set(conn.execute(SQL["earlier_bars"], {**where, **lists}).fetchall()) if failed else set()
     return [r for r in failed if (r.instrument_id, r.bar_end_at) in earlier]
@@ -115,6 +116,13 @@ def refresh_factors(
     from `at` on."""
     _, runs = _factors(conn, timeframe, source, since, {}, 0)
     _set_factors(conn, {"timeframe": timeframe, "source": source, "now": at}, runs)
+    _roll_up(conn, timeframe, {r.instrument_id: r.first_at for r in reversed(runs)}, [r.last_at for r in runs])
+
+
+def _roll_up(conn: psycopg.Connection, timeframe: str, since: Mapping[int, datetime], ends: Sequence[datetime]) -> None:
+    """Bring weeks and months up to date behind daily bars that changed."""
+    if timeframe == "1d" and since and ends:
+        rollups.refresh(conn, of_table=rollups.BARS, instruments=since, first=min(since.values()), last=max(ends))
 
 
 def _selected_at(row: VersionRow, stamp: Stamp) -> datetime:
