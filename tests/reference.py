@@ -263,10 +263,11 @@ def settle_given(
         i, order = fill.instrument, fill.order
         book.mark[i] = book.mark[i] or fill.price
         before = [held[i] for held in book.alloc]
-        if order is not None and order.status == "WORKING":
+        if order is not None and not fill.own:
+            after = allocate_closing(before, fill.shares, manual, bar.quotes[i].qty_step)
+        elif order is not None and order.status == "WORKING":
             after = allocate(before, order.wants, fill.shares)
-            if fill.own:
-                order.remaining -= fill.shares
+            order.remaining -= fill.shares
         else:
             after = allocate_by_hand(before, fill.shares, manual)
         _trade(book, i, fill.shares, fill.notional, fill.fee, after, bar.bar_end_ns)
@@ -569,7 +570,7 @@ class _Matching:
             if price is not None and closing:
                 self.taken[i] += closing
                 signed = -closing if held > 0 else closing
-                after = allocate_by_hand([alloc[i] for alloc in self.book.alloc], signed, 0)
+                after = allocate_closing([alloc[i] for alloc in self.book.alloc], signed, None, quote.qty_step)
                 self._book(None, i, signed, price, after, ZERO)
 
     def _bracket_price(self, i: int, quote: RefQuote, within: bool) -> Decimal | None:
@@ -705,6 +706,29 @@ def allocate_by_hand(alloc: Sequence[Decimal], signed: Decimal, manual: int) -> 
         after[s] += part
         pool -= part
     after[manual] += pool
+    return after
+
+
+def allocate_closing(alloc: Sequence[Decimal], signed: Decimal, manual: int | None, qty_step: Decimal) -> list[Decimal]:
+    """Share a bracket's fill by what each strategy holds, in whole steps; then in order, and only then manual's."""
+    if signed > 0:
+        return [-a for a in allocate_closing([-a for a in alloc], -signed, manual, qty_step)]
+    own = [s for s, a in enumerate(alloc) if s != manual and a > 0]
+    all_of_it = sum((alloc[s] for s in own), ZERO)
+    closed = min(-signed, all_of_it)
+    after, parts = list(alloc), ZERO
+    for k, s in enumerate(own):
+        of_these = sum((alloc[t] for t in own[: k + 1]), ZERO)
+        up_to = closed if of_these == all_of_it else truncated(closed * of_these / all_of_it, qty_step)
+        part = min(alloc[s], max(up_to - parts, ZERO))
+        after[s] -= part
+        parts += part
+    rest = -signed - parts
+    for s in [*own, *([manual] if manual is not None else [])]:
+        part = min(max(after[s], ZERO), rest)
+        after[s] -= part
+        rest -= part
+    after[manual or 0] -= rest
     return after
 
 

@@ -25,7 +25,7 @@ def standing(ctx: Context) -> tuple[int, str, str, str] | None:
     if last is None or last[2] is None:
         return None
     row = ctx.conn.execute(decision.SQL["approval"], (*ctx.key, last[0])).fetchone()
-    if row is None:
+    if row is None or decision.needs_person(ctx, row):
         return last[0], last[2], "pending", ""
     return last[0], last[2], str(row[1]) if row[0] == last[2] else "voided", str(row[2])
 
@@ -38,7 +38,7 @@ def look(ctx: Context) -> Result:
             return {"approval": "nothing to approve"}
         version, sheet, verdict, actor = found
         if verdict == "pending" and not ctx.settings.trading.execution.approval_required:
-            verdict, actor = _record(ctx, version, sheet, "not_required", "configuration")
+            verdict, actor = _record(ctx, version, sheet, *decision.NOBODY_ASKED)
         elif verdict == "pending" and not ctx.conn.execute(books.SQL["planned"], ctx.key).fetchall():
             verdict, actor = _record(ctx, version, sheet, "not_required", "no orders")
         elif verdict == "pending" and waiting.window(ctx).passed(ctx.now):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,7 @@ from tradecore.validation import suite_version
 
 SQL = queries.load("decisions")
 PPM = 1_000_000
+NOBODY_ASKED = ("not_required", "configuration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,11 @@ def newest(ctx: Context, bar_end: datetime | None = None) -> tuple[int, str, str
     """Return (version, inputs hash, sheet hash) of the newest decision at a bar, or None."""
     row = ctx.conn.execute(SQL["newest"], (ctx.book, bar_end or ctx.bar_end_at)).fetchone()
     return (int(row[0]), str(row[1]), row[2]) if row else None
+
+
+def needs_person(ctx: Context, approval: Sequence[Any]) -> bool:
+    """Tell whether an approval (sheet, verdict, actor) is the configuration's own, and a person's is asked for now."""
+    return ctx.settings.trading.execution.approval_required and tuple(approval[1:3]) == NOBODY_ASKED
 
 
 def gate(ctx: Context) -> tuple[bool, str]:

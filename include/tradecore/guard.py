@@ -165,12 +165,15 @@ def refusal(ctx: Context) -> str:
 
 
 def approval(ctx: Context) -> str:
-    """Return the verdict on the newest sheet as it is: '' while nobody has signed, 'voided' for another sheet's."""
+    """Return the verdict on the newest sheet as it is: '' while nobody has signed, 'voided' for another sheet's.
+
+    What needed nobody by the configuration of its time needs somebody once a signature is asked for.
+    """
     last = decision.newest(ctx)
     if last is None or last[2] is None:
         return ""
     row = ctx.conn.execute(decision.SQL["approval"], (*ctx.key, last[0])).fetchone()
-    if row is None:
+    if row is None or decision.needs_person(ctx, row):
         return ""
     return str(row[1]) if row[0] == last[2] else "voided"
 

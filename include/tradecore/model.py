@@ -240,7 +240,8 @@ G_COLUMNS = 8
 
 class Given(NamedTuple):
     """What a real venue did at a bar: fills [G, 8] in their order, ends of orders [E, 3] (decided_ns, line, status),
-    interest less fees outside of fills (charges e4), and the strategy that fills of nobody's orders go to (manual)."""
+    interest less fees outside of fills (charges e4), and the strategy that fills of nobody's orders go to (manual; -1:
+    there is none)."""
 
     fills: Ints
     ends: Ints

@@ -17,6 +17,7 @@ from tradecore.storage.connection import book_lock
 from tradecore.unknowns import SQL, desk_of
 
 Result = dict[str, object]
+MISSED_FOR = timedelta(days=10)  # of an order that has filled more than its executions say: they are read again
 LOOK_BACK = timedelta(days=1)  # clocks differ, and lists lag; what is read twice is kept once
 
 
@@ -34,7 +35,9 @@ def observe(ctx: Context) -> Result:
 
 
 def _observe_fills(ctx: Context) -> int:
-    found, cursor = desk_of(ctx).broker.fills_since(_cursor(ctx, "fills"))
+    since = ctx.previous_bar_end - MISSED_FOR
+    row = ctx.conn.execute(SQL["missed_since"], (ctx.record.account, ctx.book, since)).fetchone()
+    found, cursor = desk_of(ctx).broker.fills_since(_cursor(ctx, "fills"), row[0] if row else None)
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         new = keep_fills(ctx, found, cursor)
     ctx.conn.commit()

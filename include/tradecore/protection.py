@@ -136,16 +136,25 @@ def plan_stops(
 
 
 def lacking(
-    ctx: Context, known: Sequence[Lift], held: dict[str, Decimal], at_venue: Sequence[BrokerOrder], due: Sequence[Order]
+    ctx: Context,
+    known: Sequence[Lift],
+    held: dict[str, Decimal],
+    at_venue: Sequence[BrokerOrder],
+    due: Sequence[Order],
+    *,
+    refused_too: bool = False,
 ) -> list[tuple[Lift, Decimal]]:
-    """Return what is held and has no stop in the place of its lifted one, and how many shares; as plan_stops."""
+    """Return what is held and has no stop in the place of its lifted one, and how many shares; as plan_stops.
+
+    refused_too: also what was refused in this bar, and is not asked for again in it.
+    """
     found: list[tuple[Lift, Decimal]] = []
     for symbol in dict.fromkeys(lift.symbol for lift in known):
         of_symbol = [lift for lift in known if lift.symbol == symbol]
         room = held.get(symbol, ZERO) - sum(selling_groups(at_venue, symbol).values(), ZERO)
         room -= _coming(ctx, of_symbol[0].instrument_id, due, at_venue)
         for sell_id in dict.fromkeys(lift.sell_id for lift in of_symbol):
-            of_sell = _lacking_of(ctx, [lift for lift in of_symbol if lift.sell_id == sell_id], room)
+            of_sell = _lacking_of(ctx, [one for one in of_symbol if one.sell_id == sell_id], room, refused_too)
             room -= sum((qty for _, qty in of_sell), ZERO)
             found += of_sell
     return found
@@ -164,7 +173,7 @@ def _coming(ctx: Context, instrument: int, due: Sequence[Order], at_venue: Seque
     return sum((qty for order_id, qty in found.items() if order_id not in there), ZERO)
 
 
-def _lacking_of(ctx: Context, of_sell: Sequence[Lift], room: Decimal) -> list[tuple[Lift, Decimal]]:
+def _lacking_of(ctx: Context, of_sell: Sequence[Lift], room: Decimal, refused_too: bool) -> list[tuple[Lift, Decimal]]:
     """Return what one sell's lifts still lack, the highest stop first."""
     sell = ctx.conn.execute(SQL["sell"], {"id": of_sell[0].sell_id}).fetchone()
     taken = ZERO
@@ -173,7 +182,7 @@ def _lacking_of(ctx: Context, of_sell: Sequence[Lift], room: Decimal) -> list[tu
         taken = max(ZERO, (filled if sell[0] in ENDED else asked) - of_sell[0].free)
     placed: dict[str, Decimal] = defaultdict(Decimal)
     for entry_id, qty in ctx.conn.execute(
-        SQL["placed"], {"id": of_sell[0].sell_id, "bar_end": ctx.bar_end_at}
+        SQL["placed"], {"id": of_sell[0].sell_id, "bar_end": None if refused_too else ctx.bar_end_at}
     ).fetchall():
         placed[entry_id] += from_quanta(qty, QTY_SCALE)
     left = min(room, sum((one.qty for one in of_sell), ZERO) - taken - sum(placed.values(), ZERO))

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from tradecore import observation, venue_bar
+from tradecore import observation, stop_watch, venue_bar
 from tradecore.context import Context
 from tradecore.errors import BookError
 from tradecore.storage import books, queries
@@ -72,13 +72,16 @@ def reconcile(ctx: Context, phase: str) -> Result:
     if ctx.record.kind == "simulated":
         return {}
     seen = observation.observe(ctx)
-    comparable, found = _look(ctx, seen)
+    held, found = _look(ctx, seen)
     if any(d.kind in ("position", "cash") for d in found):
         desk_of(ctx).sleep(LOOK_AGAIN_S)
         seen = observation.observe(ctx)
-        comparable, found = _look(ctx, seen)
+        held, found = _look(ctx, seen)
+    comparable = held is not None
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
         count = _keep(ctx, found, comparable)
+        if held is not None:
+            stop_watch.look(ctx, held)
         ctx.conn.execute(
             SQL["add_reconciliation"],
             {
@@ -155,11 +158,11 @@ def accept_break(conn: psycopg.Connection, break_id: int, by: str, reason: str, 
 # ------------------------------------------------------------------------------------------------------- looking
 
 
-def _look(ctx: Context, seen: Mapping[str, Any]) -> tuple[bool, list[Difference]]:
-    """Ask the venue, read the book, and return whether they can be compared, and what differs."""
+def _look(ctx: Context, seen: Mapping[str, Any]) -> tuple[dict[str, Decimal] | None, list[Difference]]:
+    """Ask the venue, read the book, and return its positions (None: they cannot be compared), and what differs."""
     broker = desk_of(ctx).broker
     now = broker.clock().now_at
-    comparable = ctx.bar_end_at <= now < ctx.next_bar_end
+    positions = {p.symbol: p.qty for p in broker.positions()} if ctx.bar_end_at <= now < ctx.next_bar_end else None
     found = [
         Difference(
             kind="order",
@@ -170,13 +173,12 @@ def _look(ctx: Context, seen: Mapping[str, Any]) -> tuple[bool, list[Difference]
         )
         for order_id in seen["missing"]
     ]
-    if comparable:
-        positions = {p.symbol: p.qty for p in broker.positions()}
+    if positions is not None:
         cash = broker.account().cash
         found += _positions(ctx, positions) + _cash(ctx, cash)
     found += _unbookable(ctx) + _accounting(ctx)
     ctx.conn.rollback()
-    return comparable, found
+    return positions, found
 
 
 def _account(ctx: Context) -> tuple[str, str]:

@@ -6,7 +6,6 @@ the request and the answer after it, and nothing is ever sent that may be there 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -19,6 +18,7 @@ from tradecore import (
     observation,
     protection,
     reconciliation,
+    stop_watch,
     submission_simulated,
     unknowns,
 )
@@ -37,8 +37,6 @@ Result = dict[str, object]
 UNKNOWN_LOOKS = 3
 
 BY_HAND = "place a stop at the broker; the next session that decides restores what is missing by then"
-
-log = logging.getLogger(__name__)
 
 
 def submit(ctx: Context) -> Result:
@@ -131,12 +129,15 @@ class _Sending(Record):
             at_venue = self._working()  # before the positions: see plan_stops
             held = {p.symbol: p.qty for p in self.desk.broker.positions()}
         except Unavailable as error:
-            log.warning("whether lifted stops were replaced is not known: %s", error.message)
+            with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+                stop_watch.tell_unseen(self.ctx, f"nothing was decided at this bar, and {error.message}")
+            self.ctx.conn.commit()
             return
         with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
             protection.give_up_earlier(self.ctx)
             for one, qty in protection.lacking(self.ctx, known, held, at_venue, ()):
-                self._tell_unprotected(one.symbol, qty, "nothing was decided at this bar", BY_HAND)
+                stop_watch.tell(self.ctx, one.symbol, qty, "nothing was decided at this bar", BY_HAND)
+            stop_watch.look(self.ctx, held)
         self.ctx.conn.commit()
 
     def _give_up_refused(self) -> None:
@@ -293,7 +294,7 @@ class _Sending(Record):
         scene = scene.seeing(working)
         kept = held * order.split - abs(order.qty)
         if pairs and kept > 0 and all(one.symbol != order.symbol for one in protection.lifts(self.ctx)):
-            self._tell_unprotected(order.symbol, kept, "the prices of its stops are from before a split", BY_HAND)
+            stop_watch.tell(self.ctx, order.symbol, kept, "the prices of its stops are from before a split", BY_HAND)
         self.ctx.conn.commit()
         return (self._restore_stops(scene) or scene) if pairs else scene
 
@@ -315,10 +316,16 @@ class _Sending(Record):
                 scene = guard.survey(self.ctx, self.desk, stops)
         except Unavailable as error:
             self._wait(f"lifted stops are not replaced yet: {error.message}", 10)
+            self.unrestored = error.message
             return scene
+        self.unrestored = ""
         for stop in stops:
             assert scene is not None
             scene = self._post(scene, stop, partial(self._rule_on_stop, stop))
+        if stops:
+            with self.ctx.conn.transaction(), book_lock(self.ctx.conn, self.ctx.book):
+                stop_watch.look(self.ctx, held)  # who was told that there is none is told that there is one
+            self.ctx.conn.commit()
         return scene
 
     def _rule_on_stop(self, stop: Order, scene: Scene) -> Ruling:
@@ -367,7 +374,8 @@ class _Sending(Record):
             if last_call:
                 for stop in protection.give_up(self.ctx, "window_passed"):
                     self._tell_refused(stop, f"it was not placed before the session's end: {self.waiting}")
-            if (open_ones or unsure or self.unended) and not last_call:
+                stop_watch.tell_unseen(self.ctx, "it was not placed before the session's end")
+            if (open_ones or unsure or self.unended or self.unrestored) and not last_call:
                 if unsure and not self.waiting:
                     self._wait(f"{len(unsure)} order(s) are unknown: the venue is asked again", 30)
                 again_s = max(1.0, ((self.again_at or now) - now).total_seconds())

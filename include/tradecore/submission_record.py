@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 
-from tradecore import unknowns, waiting
+from tradecore import stop_watch, unknowns, waiting
 from tradecore.context import Context
 from tradecore.execution.broker import BrokerOrder, Desk
 from tradecore.execution.lifecycle import AT_RISK, WAITING
@@ -29,6 +28,7 @@ class Record:
         self.waiting = ""
         self.again_at: datetime | None = None
         self.unended = ""  # why orders that must end may work on
+        self.unrestored = ""  # why it is not known whether lifted stops were replaced
 
     def _at_risk(self) -> list[str]:
         """Return the orders of the book that may be at the venue without our knowing."""
@@ -62,7 +62,7 @@ class Record:
     def _tell_refused(self, order: Order, why: str) -> None:
         look = f"python -m tradecore checks {order.client_order_id}"
         if order.protects:
-            self._tell_unprotected(order.symbol, -order.qty, why, look)
+            stop_watch.tell(self.ctx, order.symbol, -order.qty, why, look)
             return
         self.ctx.alert(
             kind="not_sent",
@@ -72,18 +72,6 @@ class Record:
             title=f"{order.qty} {order.symbol} was not accepted",
             body=why,
             next_step=look,
-        )
-
-    def _tell_unprotected(self, symbol: str, qty: Decimal, why: str, next_step: str) -> None:
-        """Alert once a name and bar: a later look says nothing new."""
-        self.ctx.alert(
-            kind="unprotected",
-            severity="critical",
-            stage="submit",
-            key=symbol,
-            title=f"{qty.normalize():f} {symbol} are held without a stop",
-            body=why,
-            next_step=next_step,
         )
 
     def _answer(self, order: Order, status: str, detail: str, found: BrokerOrder | None = None) -> None:

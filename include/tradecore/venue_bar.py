@@ -144,7 +144,7 @@ class VenueBar:
             fills=np.array(fills, np.int64).reshape(len(fills), G_COLUMNS),
             ends=np.array(ends, np.int64).reshape(len(ends), 3),
             charges=sum(to_quanta(a, MONEY_SCALE) for a in self.amounts("fee", "interest")),
-            manual=axes.strategies.index(MANUAL) if MANUAL in axes.strategies else 0,
+            manual=axes.strategies.index(MANUAL) if MANUAL in axes.strategies else -1,
         )
 
 

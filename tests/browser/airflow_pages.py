@@ -148,6 +148,24 @@ class Airflow:
                 break
         return states
 
+    # -- what a person is asked
+
+    def required_action(self, about: str) -> Locator:
+        """Open the one required action about something, from the page that lists what waits; return its page's body."""
+        self.page.goto(f"{self.url}/required_actions?response_received=false")
+        asked = self.page.get_by_test_id("table-list").get_by_role("link").filter(has_text=about)
+        expect(asked).to_have_count(1)
+        asked.click()
+        self.page.wait_for_url("**/required_actions")
+        expect(self.page.get_by_test_id("hitl-option-Approve")).to_be_visible()
+        return self.page.locator("body")
+
+    def answer(self, option: str, reason: str = "") -> None:
+        """Answer the open required action by its button."""
+        if reason:
+            self.page.locator("#element_reason").fill(reason)
+        self.page.get_by_test_id(f"hitl-option-{option}").click()
+
     def failure(self, task_id: str) -> str:
         """Click on a task of the open run's page and return the line of its log that names the error."""
         self.page.get_by_test_id("table-list").get_by_role("link", name=task_id, exact=True).click()

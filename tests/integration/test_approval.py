@@ -187,3 +187,16 @@ def test_halt_of_a_signed_sheet_sends_nothing(project, conn):
     pipeline.approve(ctx, sheet_hash=sheet_of(ctx), **PERSON)
     assert project.run("halt", "--reason", "a doubt").code == 0
     assert pipeline.submit(ctx) == {"sent": 0, "reason": "halted"}
+
+
+def test_a_signature_that_is_asked_for_later_is_asked_for_what_has_not_left(project, conn):
+    project.configure({"execution": {"approval_required": False}})
+    assert pipeline.approve(evening(project, conn, FIRST))["approval"] == "not_required"
+    project.configure({"execution": {"approval_required": True}})
+    ctx = evening(project, conn, FIRST)
+    assert "a person's answer" in str(pipeline.submit(ctx)["waiting"])
+    assert statuses(conn) == {"PLANNED"}
+    assert pipeline.approve(ctx)["approval"] == "pending"
+    pipeline.approve(ctx, sheet_hash=sheet_of(ctx), **PERSON)
+    assert verdicts(conn) == [(1, "approved", "airflow:ann", "")]
+    assert pipeline.submit(ctx)["sent"] > 0

@@ -15,7 +15,7 @@ import pytest
 from real_book import SESSIONS, RealBook
 
 from alpaca_standin.state import Order, State
-from tradecore import cancelling, guard, interventions, protection, submission
+from tradecore import cancelling, guard, interventions, pipeline, protection, submission
 from tradecore.errors import Rejected, Unavailable
 from tradecore.execution.broker import BrokerOrder, OrderRequest, Permit
 from tradecore.storage import migrate
@@ -494,3 +494,127 @@ def test_a_buy_without_stops_does_not_lift_those_that_work(protected: RealBook):
     assert "is not lifted for a buy" in str(protected.stage("submit", NEXT)["waiting"])
     assert {o.id for o in working(protected, symbol)} == legs
     assert buy not in protected.posts
+
+
+def venue_ends(book: RealBook, symbol: str) -> None:
+    """The stops of a name end at the venue, unfilled, and nobody here asked for it."""
+    for order in working(book, symbol):
+        if order.is_open:  # the other one of a pair ends with it
+            book.venue.cancel_by_hand(order.id)
+    assert covered(book, symbol) == 0, "not exercised"
+
+
+def settled(book: RealBook, day: date) -> None:
+    book.hands.now = SESSIONS.on(day).close_at + timedelta(minutes=30)
+    before = SESSIONS.previous_close(SESSIONS.on(day).open_at).label
+    pipeline.close(book.context(before), failed=["test"])
+    for name in ("ingest", "validate", "settle"):
+        book.stage(name, day)
+
+
+def test_a_stop_that_the_venue_ends_is_told_at_every_session_until_there_is_one_again(protected: RealBook):
+    symbol, qty = held(protected)
+    venue_ends(protected, symbol)
+    for day in (THIRD, FOURTH):
+        settled(protected, day)
+        protected.stage("settle", day)
+    title = f"{qty} {symbol} are held without a stop"
+    assert alerts(protected, "unprotected") == [title, title], "once a session, and of this name alone"
+    sent = protected.conn.execute(
+        "SELECT DISTINCT d.status FROM alert_deliveries d JOIN alerts a USING (alert_id) WHERE a.kind = 'unprotected'"
+    ).fetchall()
+    assert sent == [("sent",)], "through the outbox"
+    assert not alerts(protected, "protected")
+    by_hand = {"side": "sell", "type": "stop", "stop_price": "1", "time_in_force": "gtc"}
+    protected.venue.place_by_hand({**by_hand, "symbol": symbol, "qty": str(qty)})
+    settled(protected, date(2005, 2, 8))
+    assert alerts(protected, "unprotected") == [title, title]
+    assert alerts(protected, "protected") == [f"{symbol} has its stop again"]
+
+
+def test_a_take_profit_alone_is_no_stop(protected: RealBook):
+    """The venue ended one order of the pair only."""
+    symbol, qty = held(protected)
+    legs = [o for o in working(protected, symbol) if o.stop_price is not None]
+    for leg in legs:
+        leg.status = "canceled"
+    settled(protected, THIRD)
+    assert alerts(protected, "unprotected") == [f"{qty} {symbol} are held without a stop"]
+
+
+def test_an_entry_that_ends_half_filled_takes_its_stops_with_it_and_that_is_told(protected: RealBook):
+    symbol, qty = held(protected)
+    for order in working(protected, symbol):
+        entry = protected.venue.state.orders[order.parent]
+        entry.status, entry.filled_qty = "canceled", entry.filled_qty - 3
+        order.status = "canceled"
+    settled(protected, THIRD)
+    assert alerts(protected, "unprotected") == [f"{qty - 3} {symbol} are held without a stop"]
+
+
+def test_legs_that_end_for_a_sell_of_ours_are_not_told_of(protected: RealBook):
+    symbol, _ = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    protected.stage("submit", NEXT)
+    protected.decide(THIRD)
+    settled(protected, FOURTH)
+    assert not alerts(protected, "unprotected")
+
+
+def test_who_was_told_that_a_stop_was_refused_is_told_that_there_is_one_again(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, _ = left_without(protected, monkeypatch)
+    assert alerts(protected, "unprotected"), "not exercised"
+    protected.decide(THIRD)
+    assert not alerts(protected, "protected")
+    protected.to(FOURTH, 9, 40)
+    protected.stage("submit", THIRD)
+    assert covered(protected, symbol), "not exercised"
+    assert alerts(protected, "protected") == [f"{symbol} has its stop again"]
+
+
+def test_a_venue_that_is_down_in_a_bar_without_a_decision_does_not_keep_quiet_about_it(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, kept = left_without(protected, monkeypatch)
+    settled(protected, THIRD)
+    told = len(alerts(protected, "unprotected"))
+
+    def down(*_: object) -> None:
+        raise Unavailable("No connection to Alpaca.")
+
+    monkeypatch.setattr(protected.desk.broker, "orders_since", down)
+    assert protected.stage("submit", THIRD)["reason"] == "no decision"
+    said = protected.conn.execute(
+        "SELECT title, body FROM alerts WHERE kind = 'unprotected' ORDER BY alert_id OFFSET %s", (told,)
+    ).fetchall()
+    assert said == [
+        (
+            f"{kept} {symbol} are held without a stop",
+            "as far as is known: nothing was decided at this bar, and No connection to Alpaca.",
+        )
+    ]
+
+
+def test_a_bar_stays_open_while_it_is_not_known_whether_lifted_stops_were_replaced(
+    protected: RealBook, monkeypatch: pytest.MonkeyPatch
+):
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    read = protected.desk.broker.positions
+
+    def down_once_legs_ended() -> object:
+        if not working(protected, symbol):
+            raise Unavailable("No connection to Alpaca.")
+        return read()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protected.desk.broker, "positions", down_once_legs_ended)
+        protected.stage("submit", NEXT)
+        protected.hands.now += timedelta(minutes=10)
+        protected.venue.advance(protected.hands.now)
+        assert protected.venue.state.holdings[symbol].qty == qty - SOLD, "not exercised: the sell did not fill"
+        assert "No connection" in str(protected.stage("submit", NEXT)["waiting"])
+    protected.stage("submit", NEXT)
+    assert covered(protected, symbol) == qty - SOLD

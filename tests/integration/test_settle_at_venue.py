@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -156,8 +156,8 @@ def test_partial_fills_end_as_the_venue_has_them(book: RealBook):
 def test_a_fill_that_is_reported_twice_is_booked_once(book: RealBook, monkeypatch: pytest.MonkeyPatch):
     real = AlpacaBroker.fills_since
 
-    def twice(self: AlpacaBroker, cursor: str) -> Any:
-        fills, after = real(self, cursor)
+    def twice(self: AlpacaBroker, cursor: str, behind: datetime | None = None) -> Any:
+        fills, after = real(self, cursor, behind)
         return [*fills, *fills], after
 
     monkeypatch.setattr(AlpacaBroker, "fills_since", twice)
@@ -558,3 +558,21 @@ def test_a_holding_outside_the_universe_is_refused_by_name(account: RealBook):
     account.venue.state.holdings["ZZZZ"] = copy.deepcopy(holding)
     with pytest.raises(BookError, match="ZZZZ, which universe"):
         account.open(DAY)
+
+
+def test_a_fill_that_appears_days_late_is_read_although_younger_ones_were(book: RealBook):
+    """The cursor of executions stands at the youngest known; the venue's own order says that something is missing."""
+    late = next(iter(book.venue.state.orders.values()))
+    late.drop_fills_s = 40 * 3600.0
+    assert settle(book, NEXT)["clean"] is False, "not exercised: nothing was missing"
+    close(book, NEXT)
+    for day in (THIRD, FOURTH):
+        book.to(day, 10, 0)
+        by_hand = {"symbol": "IBM", "qty": "1", "side": "buy", "type": "market", "time_in_force": "day"}
+        book.venue.place_by_hand(by_hand)
+        book.hands.now += timedelta(minutes=10)
+        book.venue.advance(book.hands.now)
+        settle(book, day)
+        close(book, day)
+    assert positions(book, FOURTH) == held(book)
+    assert not rows(book, "SELECT 1 FROM breaks WHERE status = 'open'")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import reference
 from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc
 from tradecore.execution._kernels import fill_price
-from tradecore.portfolio._kernels import allocate_by_hand, allocate_fill, split_allocations
+from tradecore.portfolio._kernels import allocate_by_hand, allocate_closing, allocate_fill, split_allocations
 
 EXAMPLES = settings(max_examples=300, deadline=None)
 MONEY_E4 = st.integers(0, 10**12)  # 100 million USD
@@ -91,6 +91,35 @@ def test_a_persons_fill_is_allocated_as_the_reference_does(held: list[int], fill
     assert alloc.sum() == sum(held) + fill
     others = [s for s in range(len(held)) if s != manual]
     assert all(abs(alloc[s, 0]) <= abs(held[s]) and alloc[s, 0] * held[s] >= 0 for s in others)
+
+
+@EXAMPLES
+@given(
+    held=st.lists(st.integers(-40, 40), min_size=1, max_size=4),
+    fill=st.integers(-80, 80).filter(bool),
+    manual=st.integers(-1, 3),
+    step=st.sampled_from((1, 1_000_000)),
+)
+def test_a_brackets_fill_is_shared_by_what_each_strategy_holds(held: list[int], fill: int, manual: int, step: int):
+    manual = manual % len(held) if manual >= 0 else -1
+    whole = [q * step for q in held]
+    alloc = np.array([[q] for q in whole], np.int64)
+    allocate_closing(alloc, 0, fill * step, manual, step)
+    after = alloc[:, 0].tolist()
+    assert after == reference.allocate_closing(
+        [Decimal(q) for q in whole], Decimal(fill * step), manual if manual >= 0 else None, Decimal(step)
+    )
+    assert sum(after) == sum(whole) + fill * step, "it sums exactly"
+    side = 1 if fill > 0 else -1
+    against = [max(-q * side, 0) if s != manual else 0 for s, q in enumerate(whole)]
+    closed = min(abs(fill) * step, sum(against))
+    for s, q in enumerate(against):
+        if s != max(manual, 0):
+            assert (after[s] - whole[s]) * side >= 0
+            assert abs((after[s] - whole[s]) * side - (closed * q / sum(against) if q else 0)) < step, "fair to a step"
+            assert after[s] % step == 0
+    if manual >= 0 and abs(fill) * step <= sum(against):
+        assert after[manual] == whole[manual], "a bracket is the strategies', not a person's"
 
 
 @EXAMPLES

@@ -283,7 +283,7 @@ def settle_given(book, bar, given, instruments, params, journal, scratch):
     ns = bar.head[H_NS]
     if not before_fills(book, bar, instruments, journal, scratch):
         return False
-    fill_given(book, bar, given, journal, ns)
+    fill_given(book, bar, given, instruments, journal, ns)
     end_given(book, given, journal, scratch, ns)
     if given.charges != 0:
         book.acct[CASH] += given.charges

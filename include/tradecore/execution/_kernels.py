@@ -40,6 +40,7 @@ from tradecore.model import (
 from tradecore.portfolio._kernels import (
     add_lot,
     allocate_by_hand,
+    allocate_closing,
     allocate_fill,
     log_end,
     remove_orders,
@@ -154,7 +155,7 @@ def find_order(book, decided_ns, line):
 
 
 @kernel
-def fill_given(book, bar, given, journal, ns):
+def fill_given(book, bar, given, instruments, journal, ns):
     """Book the venue's fills in their order, whatever they make of the position."""
     for g in range(given.fills.shape[0]):
         row = given.fills[g]
@@ -163,10 +164,12 @@ def fill_given(book, bar, given, journal, ns):
         if book.mark[i] == 0:
             book.mark[i] = row[G_PRICE]  # bought by hand, and no bar of it yet: worth what it cost
         book_trade(book, i, fill, row[G_NOTIONAL], row[G_FEE], ns)
-        if k >= 0:
+        if not row[G_OWN] and row[G_DECIDED_NS] >= 0:
+            allocate_closing(book.alloc, i, fill, given.manual, instruments.step[i])
+        elif k >= 0:
             allocate_fill(book.alloc, i, book.want[k], fill)
         else:
-            allocate_by_hand(book.alloc, i, fill, given.manual)
+            allocate_by_hand(book.alloc, i, fill, max(given.manual, 0))
         rest = 0
         if k >= 0 and row[G_OWN]:
             book.order[k, O_REM] -= fill

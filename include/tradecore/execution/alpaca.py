@@ -153,12 +153,13 @@ class AlpacaBroker:
         found = {order.broker_order_id: order for order in (*working, *recent)}
         return sorted(found.values(), key=lambda o: (o.submitted_at is None, o.submitted_at or at, o.broker_order_id))
 
-    def fills_since(self, cursor: str) -> tuple[Sequence[BrokerFill], str]:
+    def fills_since(self, cursor: str, behind: datetime | None = None) -> tuple[Sequence[BrokerFill], str]:
         """Return executions; the cursor is the time of the youngest one.
 
         A trade that the exchange took back or corrected is left out: reconciliation shows what it changed.
         """
-        rows = self._activity_pages({"activity_types": "FILL"}, cursor, FILLS_OVERLAP, _fill_that_counts)
+        start = min(cursor, records.stamp(behind)) if behind else cursor
+        rows = self._activity_pages({"activity_types": "FILL"}, start, FILLS_OVERLAP, _fill_that_counts)
         found = {fill.fill_id: fill for fill in rows if fill is not None}
         fills = sorted(found.values(), key=lambda fill: (fill.filled_at, fill.fill_id))
         return fills, max(cursor, records.stamp(fills[-1].filled_at)) if fills else cursor

@@ -218,9 +218,10 @@ class Broker(Protocol):
         not, legs of brackets included."""
         ...
 
-    def fills_since(self, cursor: str) -> tuple[Sequence[BrokerFill], str]:
+    def fills_since(self, cursor: str, behind: datetime | None = None) -> tuple[Sequence[BrokerFill], str]:
         """Return the executions after a cursor ('' from the start), oldest first, and the next cursor. May repeat
-        some that were returned before: the reader keeps them by fill_id."""
+        some that were returned before: the reader keeps them by fill_id. behind: from this time on at the latest, for
+        one that is still missing from before the cursor."""
         ...
 
     def activities_since(self, cursor: str) -> tuple[Sequence[Activity], str]: ...

@@ -159,8 +159,9 @@ class SimulatedBroker:
     def orders_since(self, at: datetime) -> Sequence[BrokerOrder]:
         return [_order(row) for row in self._conn.execute(SQL["orders_since"], (self._record.book, at))]
 
-    def fills_since(self, cursor: str) -> tuple[Sequence[BrokerFill], str]:
-        """Return the kernel's fills, at the end of their bar; the cursor is the newest one's bar and number."""
+    def fills_since(self, cursor: str, behind: datetime | None = None) -> tuple[Sequence[BrokerFill], str]:
+        """Return the kernel's fills, at the end of their bar; the cursor is the newest one's bar and number. None comes
+        late, so behind says nothing."""
         bar, _, number = cursor.partition(" ")
         after = (datetime.fromisoformat(bar), int(number)) if cursor else (FROM_THE_START, 0)
         rows = self._conn.execute(SQL["fills_after"], (self._record.book, *after)).fetchall()

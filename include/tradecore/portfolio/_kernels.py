@@ -250,6 +250,35 @@ def allocate_by_hand(alloc, i, fill, manual):
 
 
 @kernel
+def allocate_closing(alloc, i, fill, manual, step):
+    """Give a signed fill e6 of a bracket to the strategies, in proportion to what each holds against it.
+
+    Shares are whole steps: of the running sum of holdings each strategy ends what its part of the sum comes to, so that
+    nobody is more than a step away from its exact part. What goes beyond them closes what manual (-1: nobody) holds.
+    """
+    side = 1 if fill > 0 else -1
+    total = 0
+    for s in range(alloc.shape[0]):
+        if s != manual:
+            total += max(-alloc[s, i] * side, 0)
+    pool, seen, given = min(abs(fill), total), 0, 0
+    for s in range(alloc.shape[0]):
+        held = max(-alloc[s, i] * side, 0)
+        if s != manual and held > 0:
+            seen += held
+            up_to = pool if seen == total else trunc_to(mul_div_floor(pool, seen, total), step)
+            part = min(held, max(up_to - given, 0))
+            alloc[s, i] += part * side
+            given += part
+    pool = abs(fill) - given
+    for s in range(alloc.shape[0]):
+        if s != manual:
+            pool = give_back(alloc, i, s, pool, side)
+    pool = give_back(alloc, i, max(manual, 0), pool, side)
+    alloc[max(manual, 0), i] += pool * side
+
+
+@kernel
 def near(price, ppm, tick, up):
     """Return a price e4 moved up or down by ppm, rounded to the tick toward where it came from; one tick at least."""
     unit = 1_000_000 * tick

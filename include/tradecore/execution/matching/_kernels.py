@@ -39,7 +39,7 @@ from tradecore.model import (
     STOP_LIMIT,
     TRAILING,
 )
-from tradecore.portfolio._kernels import allocate_by_hand, log_end, log_event, near, remove_orders
+from tradecore.portfolio._kernels import allocate_closing, log_end, log_event, near, remove_orders
 
 
 @kernel
@@ -241,7 +241,7 @@ def close_bracket(book, i, bar, entered, instruments, params, journal, scratch, 
     notional = mul_div_round(part, price, 1_000_000)
     fee = fill_fee(part, notional, params)
     book_trade(book, i, fill, notional, fee, ns)
-    allocate_by_hand(book.alloc, i, fill, 0)
+    allocate_closing(book.alloc, i, fill, -1, step)
     log_event(journal, kind, i, qty, book.qty[i], ns)
     log_fill(journal, -1, i, i, fill, price, open_e4, fee, 0, ns)
 

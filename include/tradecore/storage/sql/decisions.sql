@@ -87,7 +87,11 @@ ORDER BY c.client_order_id
 
 -- name: add_approval
 INSERT INTO approvals (book, bar_end_at, version, sheet_hash, verdict, actor, decided_at, note)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (book, bar_end_at, version) DO UPDATE  -- a person answers what needed nobody when it was made
+SET sheet_hash = excluded.sheet_hash, verdict = excluded.verdict, actor = excluded.actor,
+    decided_at = excluded.decided_at, note = excluded.note
+WHERE (approvals.verdict, approvals.actor) = ('not_required', 'configuration') AND excluded.verdict <> 'not_required'
 
 -- name: approval
 SELECT sheet_hash, verdict, actor FROM approvals WHERE book = %s AND bar_end_at = %s AND version = %s
@@ -96,7 +100,9 @@ SELECT sheet_hash, verdict, actor FROM approvals WHERE book = %s AND bar_end_at 
 SELECT coalesce(sheet_hash, '') FROM decisions WHERE book = %s AND bar_end_at = %s ORDER BY version
 
 -- name: unsigned
-SELECT d.sheet_hash IS NOT NULL AND a.verdict IS NULL
+-- Where a signature is asked for: also what needed none by the configuration of its time has none.
+SELECT d.sheet_hash IS NOT NULL
+       AND (a.verdict IS NULL OR (a.verdict, a.actor) = ('not_required', 'configuration'))
 FROM decisions d
 LEFT JOIN approvals a ON a.book = d.book AND a.bar_end_at = d.bar_end_at AND a.version = d.version
 WHERE d.book = %(book)s AND d.bar_end_at = %(bar_end)s ORDER BY d.version DESC LIMIT 1

@@ -61,6 +61,13 @@ ORDER BY broker_order_id
 -- name: cursor
 SELECT cursor FROM broker_cursors WHERE account = %s AND kind = %s
 
+-- name: missed_since
+-- Since when the venue's executions lack something that it says itself of an order.
+SELECT min(o.first_seen_at) FROM broker_orders o
+WHERE o.account = %s AND o.book = %s AND o.first_seen_at > %s AND o.filled_qty <> (
+    SELECT coalesce(sum(f.qty), 0) FROM broker_fills f
+    WHERE f.account = o.account AND f.broker_order_id = o.broker_order_id)
+
 -- name: set_cursor
 INSERT INTO broker_cursors (account, kind, cursor, changed_at) VALUES (%(account)s, %(kind)s, %(cursor)s, %(now)s)
 ON CONFLICT (account, kind) DO UPDATE SET cursor = excluded.cursor, changed_at = excluded.changed_at

@@ -87,3 +87,51 @@ ORDER BY o.line_no, o.client_order_id
 SELECT client_order_id, status FROM orders
 WHERE book = %s AND bar_end_at < %s AND leg > 0 AND status IN ('PLANNED', 'APPROVED', 'UNKNOWN')
 ORDER BY client_order_id
+
+-- name: held_symbols
+SELECT s.symbol, p.qty_e6
+FROM book_positions p
+JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = p.instrument_id
+              ORDER BY valid_from DESC LIMIT 1) s ON true
+WHERE p.book = %s AND p.bar_end_at = %s AND p.qty_e6 > 0
+
+-- name: working
+-- What worked at the venue when it was last looked at; of an order of ours its parent is not what it pairs with.
+SELECT o.broker_order_id, o.client_order_id, o.symbol, o.qty, o.filled_qty, o.status, o.order_type, o.time_in_force,
+       CASE WHEN i.client_order_id IS NULL THEN o.parent_id END,
+       NOT o.adopted AND o.parent_id IS NOT NULL
+FROM broker_orders o
+LEFT JOIN intents i ON i.client_order_id = o.client_order_id
+WHERE o.book = %s AND o.account = %s AND o.status IN ('pending', 'open', 'partial', 'pending_cancel', 'pending_replace')
+ORDER BY o.broker_order_id
+
+-- name: lost
+-- 'lost': stops of ours that ended at the venue with shares left that they protected, and not for a sell of ours; no
+-- more than the entry bought, less what the other order of the pair sold; the name has been held ever since. The flag:
+-- it has split since then, the shares are others. 'told': names whose newest alert says that they have none.
+SELECT 'lost', o.symbol,
+       CASE WHEN e.qty > 0 THEN least(abs(o.qty), abs(e.filled_qty)) ELSE abs(o.qty) END - abs(o.filled_qty)
+       - CASE WHEN e.qty < 0 THEN abs(e.filled_qty)
+              WHEN EXISTS (SELECT 1 FROM intents i WHERE i.client_order_id = o.client_order_id) THEN 0
+              ELSE (SELECT coalesce(sum(abs(x.filled_qty)), 0) FROM broker_orders x
+                    WHERE x.account = o.account AND x.parent_id = e.broker_order_id AND x.qty < 0
+                      AND x.broker_order_id <> o.broker_order_id
+                      AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.client_order_id = x.client_order_id)) END,
+       EXISTS (SELECT 1 FROM book_events v JOIN instrument_symbols s USING (instrument_id)
+               WHERE v.book = o.book AND v.kind = 'split' AND s.symbol = o.symbol AND v.bar_end_at >= o.changed_at)
+FROM broker_orders o
+JOIN broker_orders e ON e.account = o.account AND e.broker_order_id = o.parent_id
+WHERE o.book = %(book)s AND o.account = %(account)s AND NOT o.adopted AND o.qty < 0
+  AND o.order_type IN ('stop', 'stop_limit', 'trailing_stop') AND o.status IN ('canceled', 'expired', 'rejected')
+  AND NOT EXISTS (SELECT 1 FROM book_events l WHERE l.book = o.book AND l.kind = 'stop_lifted'
+                  AND strpos(l.detail, o.broker_order_id) > 0)
+  AND NOT EXISTS (SELECT 1 FROM book_states b WHERE b.book = o.book AND b.bar_end_at >= o.changed_at
+                    AND NOT EXISTS (SELECT 1 FROM book_positions p JOIN instrument_symbols s USING (instrument_id)
+                                    WHERE p.book = b.book AND p.bar_end_at = b.bar_end_at AND p.qty_e6 > 0
+                                      AND s.symbol = o.symbol))
+UNION ALL
+SELECT 'told', t.symbol, 0, false
+FROM (SELECT DISTINCT ON (substring(dedup_key FROM '[^:]+$')) substring(dedup_key FROM '[^:]+$') AS symbol, kind
+      FROM alerts WHERE book = %(book)s AND kind IN ('unprotected', 'protected')
+      ORDER BY substring(dedup_key FROM '[^:]+$'), alert_id DESC) t
+WHERE t.kind = 'unprotected'
