@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
@@ -27,14 +28,32 @@ def sandbox(tmp_path: Path) -> Iterator[Standin]:
         yield standin
 
 
-def test_first_session_as_the_page_says(tmp_path: Path, database_url: str, conn: psycopg.Connection, sandbox: Standin):
-    project = Project(home=tmp_path, database_url=database_url)
-    environ = {
+def printed_lines(tmp_path: Path, sandbox: Standin) -> dict[str, str]:
+    """Return the lines for .env that the sandbox prints."""
+    return {
         "ALPACA_BASE_URL": sandbox.url,
         "ALPACA_API_KEY": "STANDIN-KEY",
         "ALPACA_SECRET_KEY": "standin-secret",
         "TRADECORE_CONFIG": str(tmp_path / "sandbox" / "trading.yaml"),
     }
+
+
+def test_init_makes_the_tables_of_a_new_database(
+    tmp_path: Path, make_database: Callable[[], AbstractContextManager[str]], sandbox: Standin
+):
+    """As after a clone: the page's first command comes before anything has made them."""
+    with make_database() as url:
+        project = Project(home=tmp_path, database_url=url)
+        environ = printed_lines(tmp_path, sandbox)
+        refused = project.run("status", environ=environ)
+        assert "the database lacks" in refused.err
+        said = project.run("init", environ=environ)
+    assert (said.code, said.out.startswith("book sandbox is open")) == (0, True), said.err
+
+
+def test_first_session_as_the_page_says(tmp_path: Path, database_url: str, conn: psycopg.Connection, sandbox: Standin):
+    project = Project(home=tmp_path, database_url=database_url)
+    environ = printed_lines(tmp_path, sandbox)
     said: dict[str, Said] = {}
     session = "SESSION"
     for arguments in commands():

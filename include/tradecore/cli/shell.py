@@ -111,13 +111,18 @@ def load_settings() -> settings.Settings:
 
 
 @contextmanager
-def connection(found: settings.Settings, *, migrated: bool = True) -> Iterator[psycopg.Connection]:
-    """Open the configured database, or the embedded one; refuse one whose schema is not this release's."""
+def connection(found: settings.Settings, *, migrated: bool = True, new: bool = False) -> Iterator[psycopg.Connection]:
+    """Open the configured database, or the embedded one; refuse one whose schema is not this release's.
+
+    new: one that has none yet gets it.
+    """
     from tradecore.storage import connection as storage
     from tradecore.storage import embedded, migrate
 
     url = found.database_url or embedded.ensure(found.home)
     with storage.connect(url) as conn:
+        if new and migrate.is_new(conn):
+            migrate.upgrade(conn)
         if migrated:
             missing = migrate.pending(conn)
             conn.rollback()

@@ -23,7 +23,8 @@ def init(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Check configuration and keys, load the warm-up history, open the book. Sends nothing.
+    """Check configuration and keys, make the tables of a new database, load the warm-up history, open the book. Sends
+    nothing.
 
     Example: python -m tradecore init --before 2004-09-01
     """
@@ -33,7 +34,7 @@ def init(
 
     found = load_settings()
     calendar, trading = book_calendar(found), found.trading
-    with connection(found) as conn:
+    with connection(found, new=True) as conn:
         known = books.find(conn, book or trading.book.name) is not None
         at_broker = trading.book.broker != "simulated" and book in (None, "", trading.book.name)
         first = parse_day(before) if before else pipeline.last_available_session(found, conn, now())

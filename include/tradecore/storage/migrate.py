@@ -72,9 +72,14 @@ def check_not_newer(conn: psycopg.Connection) -> set[int]:
     return done
 
 
+def is_new(conn: psycopg.Connection) -> bool:
+    """Tell whether this database has never had a migration."""
+    return conn.execute("SELECT to_regclass('schema_migrations')").fetchone() == (None,)
+
+
 def pending(conn: psycopg.Connection) -> list[str]:
     """Return the names of migrations that `upgrade` would apply; raises SchemaTooNew like it."""
-    if conn.execute("SELECT to_regclass('schema_migrations')").fetchone() == (None,):
+    if is_new(conn):
         return [path.name for _, path, _ in migrations()]
     done, with_timescaledb = check_not_newer(conn), has_timescaledb(conn)
     return [path.name for number, path, tsdb in migrations() if number not in done and (with_timescaledb or not tsdb)]
