@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tradecore.errors import StrategyError
 from tradecore.model import Bools, Floats, Instrument, Ints
 from tradecore.units import PRICE_SCALE
 
@@ -24,6 +26,9 @@ class Panel:
     volume: Ints  # [T, n] shares
     traded: Bools  # [T, n]
     adj_factor: Floats  # [T, n] forward factor, 1 at the instrument's first bar; NaN where it did not trade
+    series: Mapping[str, Floats] = field(
+        default_factory=dict
+    )  # {name: [T, n]} alternative values, as known at each end
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -32,14 +37,24 @@ class Panel:
     def rows(self, start: int, stop: int) -> Panel:
         """Return bar ends start..stop as a panel of views."""
         cut = {name: getattr(self, name)[start:stop] for name in _ROW_FIELDS}
-        return Panel(instruments=self.instruments, **cut)
+        series = {name: values[start:stop] for name, values in self.series.items()}
+        return Panel(instruments=self.instruments, series=series, **cut)
 
     def columns(self, index: list[int]) -> Panel:
         """Return the instruments at `index` as a panel (copies)."""
         cut = {name: np.ascontiguousarray(getattr(self, name)[:, index]) for name in _CELL_FIELDS}
         return Panel(
-            instruments=tuple(self.instruments[i] for i in index), bar_end_ns=self.bar_end_ns, day=self.day, **cut
+            instruments=tuple(self.instruments[i] for i in index),
+            bar_end_ns=self.bar_end_ns,
+            day=self.day,
+            series={name: np.ascontiguousarray(values[:, index]) for name, values in self.series.items()},
+            **cut,
         )
+
+    def with_series(self, names: Iterable[str]) -> Panel:
+        """Return the panel with these of its alternative series alone."""
+        kept = {name: self.series[name] for name in names if name in self.series}
+        return self if kept.keys() == self.series.keys() else replace(self, series=kept)
 
 
 _CELL_FIELDS = ("open", "high", "low", "close", "volume", "traded", "adj_factor")
@@ -61,6 +76,31 @@ class Window:
     low: Floats
     close: Floats
     volume: Floats
+    known: Mapping[str, Floats] = field(default_factory=dict)
+
+    def series(self, name: str) -> Floats:
+        """Return an alternative series [L, n]: at each row the newest value that was known by that bar's end.
+
+        A name without a value of its own has the market's; NaN where nothing was known yet. What is published later, or
+        restated, changes no row before. Raises StrategyError for a series that the strategy does not declare
+        (`@strategy(..., series=("name",))`) or of which the database has no value at all.
+        """
+        if name not in self.known:
+            raise StrategyError(
+                f"there is no series {name!r} here; there is: {', '.join(sorted(self.known)) or 'none'}.",
+                next_step="declare it, @strategy(..., series=(...)), and load it: tradecore data series load FILE",
+                series=name,
+            )
+        return self.known[name]
+
+    def rows(self, start: int, stop: int) -> Window:
+        """Return rows start..stop as a window of views."""
+        cut = {name: getattr(self, name)[start:stop] for name in _WINDOW_ROWS}
+        known = {name: values[start:stop] for name, values in self.known.items()}
+        return Window(symbols=self.symbols, known=known, **cut)
+
+
+_WINDOW_ROWS = ("bar_end_ns", "day", "open", "high", "low", "close", "volume")
 
 
 def adjusted(prices_e4: Ints, panel: Panel) -> Floats:
@@ -79,6 +119,7 @@ def window(panel: Panel) -> Window:
         low=adjusted(panel.low, panel),
         close=adjusted(panel.close, panel),
         volume=np.where(panel.traded, panel.volume, np.nan).astype(np.float64),
+        known=panel.series,
     )
 
 

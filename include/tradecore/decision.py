@@ -105,8 +105,8 @@ def gate(ctx: Context) -> tuple[bool, str]:
     return (verdict.gate_open, verdict.gate_reason) if verdict else (False, "the bar was not validated")
 
 
-def window_panel(ctx: Context, instruments: list[Instrument], rows: int) -> Panel:
-    """Return the last `rows` bars up to this one."""
+def window_panel(ctx: Context, instruments: list[Instrument], rows: int, rules: Sequence[market.Rule]) -> Panel:
+    """Return the last `rows` bars up to this one, with the alternative series that the rules read."""
     ends = market.bar_ends_until(ctx.calendar, ctx.bar_end_at, ctx.record.timeframe, rows)
     return market.read_panel(
         ctx.conn,
@@ -115,13 +115,14 @@ def window_panel(ctx: Context, instruments: list[Instrument], rows: int) -> Pane
         instruments=instruments,
         ends=ends,
         as_of=ctx.as_of(),
+        series=market.series_of(rules),
     )
 
 
 def decide(ctx: Context) -> dict[str, object]:
     """Turn the signals of this bar into targets, limits and a versioned decision; unchanged inputs change nothing."""
     at = bench(ctx)
-    panel = window_panel(ctx, at.instruments, market.window_rows(ctx.settings, at.rules))
+    panel = window_panel(ctx, at.instruments, market.window_rows(ctx.settings, at.rules), at.rules)
     scores, runs = _scores(ctx, at, panel)
     stopped = [name for name, ok, _ in runs if not ok and _on_failure(at, name) == "stop"]
     if stopped:

@@ -115,7 +115,7 @@ class MalformedData(FeedError):
 
 
 class ArchiveError(TradecoreError):
-    """A file of archived or alternative data that cannot be trusted, or cannot be read back."""
+    """A file of archived data that cannot be trusted, or cannot be read back."""
 
 
 class SessionError(TradecoreError):

@@ -5,8 +5,8 @@ The only place where rows become arrays; production (one bar) and backtests (man
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import numpy as np
@@ -36,6 +36,7 @@ from tradecore.model import (
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
+from tradecore.storage import series as values
 from tradecore.storage.bars import Action, Member
 from tradecore.units import PRICE_SCALE, QTY_SCALE, from_day, to_day, to_ns, to_quanta
 
@@ -56,6 +57,7 @@ class Rule:
     share: float
     on_failure: str
     needs_certificate: bool = False
+    series: tuple[str, ...] = ()
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
@@ -97,6 +99,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
                 share=float(config.capital_share),
                 on_failure=config.on_failure,
                 needs_certificate=trading.needs_certificate(name),
+                series=rule.series(params),
             )
         )
     return tuple(found)
@@ -150,12 +153,25 @@ def read_panel(
     instruments: Sequence[Instrument],
     ends: Sequence[tuple[date, datetime]],
     as_of: datetime | None = None,
+    series: Sequence[str] = (),
 ) -> Panel:
-    """Read the panel of some instruments at some (session, bar end) pairs, as known at as_of (None: now)."""
+    """Read the panel of some instruments at some (session, bar end) pairs, as known at as_of (None: now).
+
+    series: alternative series to read beside the bars, each row as known at its own bar's end.
+    """
     ns, day = stored.session_days(ends)
-    return stored.read_panel(
+    panel = stored.read_panel(
         conn, timeframe=timeframe, source=source, instruments=instruments, bar_end_ns=ns, day=day, as_of=as_of
     )
+    if not series:
+        return panel
+    ids = [i.instrument_id for i in instruments]
+    return replace(panel, series=values.read(conn, series, instruments=ids, bar_end_ns=ns, as_of=as_of))
+
+
+def series_of(found: Iterable[Rule]) -> tuple[str, ...]:
+    """Return the alternative series that some strategies read."""
+    return tuple(sorted({name for rule in found for name in rule.series}))
 
 
 def to_market(
@@ -273,9 +289,9 @@ def columns_of(rule: Rule, instruments: Sequence[Instrument]) -> list[int]:
 
 
 def window_of(rule: Rule, panel: Panel) -> Panel:
-    """Return what a strategy scores the last row of a panel from: its symbols, its lookback."""
-    end = panel.bar_end_ns.size
-    return panel.columns(columns_of(rule, panel.instruments)).rows(end - rule.lookback_bars, end)
+    """Return what a strategy scores the last row of a panel from: its symbols, its lookback, its series."""
+    end, own = panel.bar_end_ns.size, panel.with_series(rule.series)
+    return own.columns(columns_of(rule, panel.instruments)).rows(end - rule.lookback_bars, end)
 
 
 def score_now(rule: Rule, panel: Panel) -> Floats:
@@ -304,7 +320,7 @@ def score_history(rule: Rule, panel: Panel) -> Floats:
     """Return a strategy's scores [T, n] of every row, each from its own lookback rows."""
     index = columns_of(rule, panel.instruments)
     out = np.full(panel.traded.shape, np.nan)
-    out[:, index] = strategies.score_panel(rule.strategy, rule.params, panel.columns(index))
+    out[:, index] = strategies.score_panel(rule.strategy, rule.params, panel.with_series(rule.series).columns(index))
     return _while_member(rule, panel, out)
 
 

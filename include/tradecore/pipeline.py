@@ -148,7 +148,7 @@ def signal(ctx: Context, name: str) -> Result:
         return {"strategy": name, "skipped": f"gate closed: {reason}"}
     rule = next(r for r in market.rules(ctx.settings) if r.name == name)
     at = decision.bench(ctx)
-    panel = decision.window_panel(ctx, at.instruments, rule.lookback_bars)
+    panel = decision.window_panel(ctx, at.instruments, rule.lookback_bars, [rule])
     failure: StrategyError | None = None
     scores: dict[int, float] = {}
     try:

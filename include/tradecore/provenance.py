@@ -40,11 +40,14 @@ def git_revision(home: Path) -> str:
 
 
 def data_hash(panel: Panel, upcoming: Market | None = None) -> str:
-    """Return the sha256 of a window of bars as canonical integers (factors to 1e-12), and of the next bar's actions."""
+    """Return the sha256 of a window of bars as canonical integers (factors to 1e-12), of the alternative series in it
+    (to the bit) and of the next bar's actions."""
     digest = hashlib.sha256(json.dumps([i.instrument_id for i in panel.instruments]).encode())
     for array in (panel.bar_end_ns, panel.open, panel.high, panel.low, panel.close, panel.volume, panel.traded):
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     digest.update(np.rint(np.nan_to_num(panel.adj_factor) * 1e12).astype("<i8").tobytes())
+    for name, values in sorted(panel.series.items()):
+        digest.update(name.encode() + b"\0" + np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
     for array in (upcoming.split_num, upcoming.split_den, upcoming.dividend) if upcoming else ():
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return digest.hexdigest()

@@ -268,13 +268,15 @@ def _manifest(ctx: Context) -> dict[str, object]:
     next session."""
     record, conn = ctx.record, ctx.conn
     members = market.and_held(stored.read_universe(conn, record.universe), held_instruments(ctx))
-    instruments, rows = [m.instrument for m in members], market.window_rows(ctx.settings)
+    rules = market.rules(ctx.settings)
+    instruments, rows = [m.instrument for m in members], market.window_rows(ctx.settings, rules)
     panel = market.read_panel(
         conn,
         timeframe=record.timeframe,
         source=record.source,
         instruments=instruments,
         ends=market.bar_ends_until(ctx.calendar, ctx.bar_end_at, record.timeframe, rows),
+        series=market.series_of(rules),
     )
     actions = stored.read_actions(
         conn,

@@ -543,7 +543,7 @@ def test_loads_go_through_copy(conn, monkeypatch, count: int):
     assert selection.select_bars(conn, **where, passed=found, failed=[], now=NOW) == []
     copies = [text.split(" (")[0] for text in said if text.startswith("COPY")]
     assert copies == ['COPY "stage_versions"', 'COPY "stage_bars"']
-    assert len(said) < 20, said
+    assert len(said) < 25, said
     assert rows(conn, "SELECT count(*) FROM bars WHERE source = 'test'") == [(count,)]
     assert rows(conn, "SELECT count(*) FROM bars WHERE source = 'test'") == [(0,)], "rolled back with its transaction"
 

@@ -12,6 +12,9 @@ from tradecore.cli.replaying import data
 from tradecore.cli.shell import Json, app, connection, load_settings, now, parse_day, show
 from tradecore.errors import ConfigError
 
+series = typer.Typer(no_args_is_help=True, help="Fundamentals, sentiment, macro: values that strategies read as known.")
+data.add_typer(series, name="series")
+
 
 @app.command()
 def maintain(
@@ -92,3 +95,39 @@ def data_import(
         results = [archiving.import_file(conn, path, now(), days) for path in files]
     lines = [f"{r['table']}: {r['new']:,} of {r['rows']:,} rows are new, held for {days} days" for r in results]
     show(results, as_json, "\n".join(lines))
+
+
+@series.command("load")
+def series_load(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet: value, value_at, known_at, symbol, series.")],
+    name: Annotated[str, typer.Option("--series", help="The series of all lines; default: the column `series`.")] = "",
+    source: Annotated[str, typer.Option("--source", help="Where the values come from; default: the file's name.")] = "",
+    lag_days: Annotated[
+        float | None, typer.Option("--lag-days", help="Without known_at: known so many days after value_at.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Load fundamentals, sentiment or macro figures for `window.series(NAME)`. What is there is not added again.
+
+    Example: python -m tradecore data series load earnings.csv --series eps --source my-vendor
+    """
+    from tradecore import alternative
+
+    with connection(load_settings()) as conn:
+        new = alternative.load_file(conn, file, name=name, source=source or file.name, lag_days=lag_days, now=now())
+    show(new, as_json, "\n".join(f"{key}: {count:,} new values" for key, count in new.items()) or "the file is empty")
+
+
+@series.command("list")
+def series_list(as_json: Json = False) -> None:
+    """List the alternative series of the database. Example: python -m tradecore data series list"""
+    from tradecore.storage import series as stored
+
+    with connection(load_settings()) as conn:
+        rows = conn.execute(stored.SQL["list"]).fetchall()
+    names = ("series", "statements", "instruments", "first", "last", "known_until", "source")
+    lines = [
+        f"{r[0]:<20} {r[1]:>9,} statements of {r[2]:,} names, {r[3]:%Y-%m-%d} to {r[4]:%Y-%m-%d}, from {r[6]}"
+        for r in rows
+    ]
+    show([dict(zip(names, r, strict=True)) for r in rows], as_json, "\n".join(lines) or "no alternative series yet")

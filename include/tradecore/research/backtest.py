@@ -76,6 +76,7 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         source=source,
         instruments=instruments,
         ends=market.bar_ends_until(calendar, ends[0][1], timeframe, back) + ends[1:],
+        series=market.series_of(rules),
     )
     days, traded = [d for d, _ in ends], [bool(row.any()) for row in panel.traded[back - 1 :]]
     _require_bars(traded, days)

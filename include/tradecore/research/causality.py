@@ -6,7 +6,8 @@ For every bar t the score is computed again, and must equal the full run to the 
 * *truncated*  through the rule's panel form, from a history that ends at t;
 * *nan, shuffled, scaled, actions*  from a history whose bars after t are taken away, exchanged, multiplied, or split
   and paid out: what comes later must not matter even where it looks different from a missing end;
-* *file*       with the files that its parameters name cut at t, where they have dates (see `dated_files`).
+* *file*       with the files that its parameters name cut at t, where they have dates (see `dated_files`);
+* *known*      with its alternative series made from what was known by t's end, and from nothing else.
 
 The bars are visited in random order, and the full run is made twice: a rule that keeps something between its calls, or
 draws by chance, differs too. The calendar of sessions is not poisoned: it is known years ahead.
@@ -16,8 +17,8 @@ What differs is traced: how far ahead of t a change still matters says what kind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 
@@ -25,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from tradecore import strategies
-from tradecore.bars import Panel, Window, window
+from tradecore.bars import Panel, window
 from tradecore.errors import StrategyError
 from tradecore.model import Bools, Floats, Ints
 from tradecore.strategies import Strategy
@@ -35,6 +36,7 @@ FUTURE_BARS = 64  # poisoned rows behind a bar: what reaches further is seen by 
 POISONS = ("nan", "shuffled", "scaled", "actions")
 PLANTED_SPLIT, PLANTED_DIVIDEND_FRAC = 7, 0.05
 ParamsAt = Callable[[int], BaseModel]
+SeriesAt = Callable[[int], Mapping[str, Floats]]  # row t -> {series: [t + 1, n]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ RUNS = {
     "scaled": "with the later bars multiplied",
     "actions": "with a split and a dividend after it",
     "file": "with the files that its parameters name cut there",
+    "known": "with the alternative values that were known by then",
 }
 
 
@@ -107,11 +110,13 @@ def prove(
     rng: np.random.Generator,
     bars: Ints | None = None,
     params_at: ParamsAt | None = None,
+    series_at: SeriesAt | None = None,
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Proof:
     """Recompute the scores of a rule at every bar of a panel (columns: its names), or at the rows `bars`.
 
-    params_at gives the parameters as they were at a row, where a parameter names a file with dates.
+    params_at gives the parameters as they were at a row, where a parameter names a file with dates; series_at the
+    alternative series from what was known by a row's bar end.
     Returns a Proof; what the rule itself raises is a part of it.
     """
     lookback = rule.lookback(params)
@@ -124,7 +129,7 @@ def prove(
     for t in rows:
         _compare(proof, "again", panel, int(t), full[t], again[t])
     for done, t in enumerate(rng.permutation(rows).tolist()):
-        for run, found in _recomputed(rule, params, panel, t, lookback, rng, params_at):
+        for run, found in _recomputed(rule, params, panel, t, lookback, rng, params_at, series_at):
             if isinstance(found, str):
                 proof.raised = proof.raised or f"{found}, {RUNS[run]} ({from_day(int(panel.day[t]))})"
             else:
@@ -145,6 +150,7 @@ def _recomputed(
     lookback: int,
     rng: np.random.Generator,
     params_at: ParamsAt | None,
+    series_at: SeriesAt | None,
 ) -> Iterator[tuple[str, Floats | str]]:
     """Yield each run of row t and its scores [n], or what the strategy raised."""
     seen = panel.rows(t + 1 - lookback, t + 1)
@@ -153,6 +159,9 @@ def _recomputed(
         yield "truncated", _answer(lambda: score_row(rule, params, _copied(seen), lookback - 1))
     if params_at is not None:
         yield "file", _answer(lambda: strategies.score_last(rule, params_at(t), _copied(seen)))
+    if series_at is not None:
+        known = {name: values[t + 1 - lookback :] for name, values in series_at(t).items()}
+        yield "known", _answer(lambda: strategies.score_last(rule, params, replace(_copied(seen), series=known)))
     for kind in POISONS:
         after = panel.rows(t + 1 - lookback, min(panel.day.size, t + 1 + FUTURE_BARS))
         poison = poisoned(after, lookback - 1, kind, rng)
@@ -181,11 +190,7 @@ def score_row(rule: Strategy, params: BaseModel, panel: Panel, t: int) -> Floats
     """Return the scores [n] of row t as a backtest over this panel computes them, without those of the other rows."""
     if rule.panel_score is not None:
         return np.asarray(strategies.score_panel(rule, params, panel)[t])
-    whole, rows = window(panel), slice(t + 1 - rule.lookback(params), t + 1)
-    seen = Window(
-        symbols=whole.symbols,
-        **{f: getattr(whole, f)[rows] for f in ("bar_end_ns", "day", "open", "high", "low", "close", "volume")},
-    )
+    seen = window(panel).rows(t + 1 - rule.lookback(params), t + 1)
     return strategies.checked(rule.score(seen, **params.model_dump()), len(panel.instruments), rule.name)
 
 
@@ -193,28 +198,34 @@ def poisoned(panel: Panel, t: int, kind: str, rng: np.random.Generator) -> Panel
     """Return a panel whose bars after row t are others; bars up to t, and the calendar, are the same.
 
     kind: nan (nothing trades), shuffled (the same bars in another order), scaled (prices and volume times 2 to 9, a
-    number for each name), actions (a split of PLANTED_SPLIT:1 and a dividend at t + 1).
+    number for each name), actions (a split of PLANTED_SPLIT:1 and a dividend at t + 1). Alternative series go with
+    them: nothing is known later, or in another order, or something else; actions leave them as they are.
     """
     cells = {f: getattr(panel, f).copy() for f in (*PRICES, "volume", "traded", "adj_factor")}
+    series = {name: values.copy() for name, values in panel.series.items()}
     later = slice(t + 1, panel.day.size)
     if kind == "nan":
+        for values in series.values():
+            values[later] = np.nan
         for name, cell in cells.items():
             cell[later] = np.nan if name == "adj_factor" else 0
     elif kind == "shuffled":
         order = t + 1 + rng.permutation(panel.day.size - t - 1)
-        for cell in cells.values():
+        for cell in (*cells.values(), *series.values()):
             cell[later] = cell[order]
     elif kind == "scaled":
         times = rng.integers(2, 10, len(panel.instruments))
         for name in (*PRICES, "volume"):
             cells[name][later] *= times
+        for values in series.values():
+            values[later] = values[later] * times + 1.0
     elif kind == "actions":
         for name in PRICES:
             cells[name][later] = np.maximum(cells[name][later] // PLANTED_SPLIT, cells["traded"][later])
         cells["adj_factor"][later] *= PLANTED_SPLIT * (1.0 + PLANTED_DIVIDEND_FRAC)
     else:
         raise ValueError(f"no poison is called {kind!r}; known: {', '.join(POISONS)}")
-    return Panel(instruments=panel.instruments, bar_end_ns=panel.bar_end_ns, day=panel.day, **cells)
+    return replace(panel, series=series, **cells)
 
 
 PRICES = ("open", "high", "low", "close")
@@ -223,7 +234,7 @@ PRICES = ("open", "high", "low", "close")
 def _copied(panel: Panel) -> Panel:
     """Return a panel with arrays of its own: what lies behind a view cannot be reached."""
     cells = {f: getattr(panel, f).copy() for f in (*PRICES, "volume", "traded", "adj_factor", "bar_end_ns", "day")}
-    return Panel(instruments=panel.instruments, **cells)
+    return replace(panel, series={name: values.copy() for name, values in panel.series.items()}, **cells)
 
 
 def differs(a: Floats, b: Floats) -> Bools:
@@ -267,6 +278,11 @@ def suspicion(rule: Strategy, params: BaseModel, panel: Panel, full: Floats, pro
     runs = set(proof.differing)
     if "again" in runs:
         return "chance, or something kept from one call to the next; a score may depend on its window alone"
+    if runs == {"known"}:
+        return (
+            "an alternative series is read before it was known: joined by the time that a value is about and not by "
+            "that of its publication, or restated values in the place of those of then"
+        )
     if runs == {"file"}:
         return (
             "a file that a parameter names is read beyond the session: a corporate action before its ex-date, a figure "
@@ -343,8 +359,10 @@ def _changed(panel: Panel, t: int, change: str) -> Panel:
     for cell in cells.values():
         later = cell[t + 1 :]
         cell[t + 1 :] = later * 1000 if change == "up" else panel.traded[t + 1 :]
-    kept = {f: getattr(panel, f) for f in ("volume", "traded", "adj_factor", "bar_end_ns", "day")}
-    return Panel(instruments=panel.instruments, **kept, **cells)
+    series = {name: values.copy() for name, values in panel.series.items()}
+    for values in series.values():
+        values[t + 1 :] = values[t + 1 :] * 1000 + 1 if change == "up" else 0.0
+    return replace(panel, series=series, **cells)
 
 
 def _week(day: Ints) -> Ints:

@@ -35,6 +35,7 @@ from tradecore.research.checks import Check
 from tradecore.research.dated_files import cutter, named_files
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
+from tradecore.storage import series as values
 from tradecore.units import MONEY_SCALE
 
 FORMAT = 1
@@ -173,6 +174,7 @@ def _subject(
         source=trading.data.feed,
         instruments=instruments,
         ends=ends[max(0, start + 1 - back) :],
+        series=market.series_of((rule, *near)),
     )
     conn.rollback()
     return Subject(
@@ -189,8 +191,25 @@ def _subject(
 def _own_bars(subject: Subject) -> Panel:
     """Return the bars of the strategy's names, from the first look-back on."""
     rule, panel = subject.rule, subject.panel
-    own = panel.columns(market.columns_of(rule, panel.instruments))
+    own = panel.with_series(rule.series).columns(market.columns_of(rule, panel.instruments))
     return own.rows(max(0, subject.start + 1 - rule.lookback_bars), panel.day.size)
+
+
+def _series_at(subject: Subject, conn: psycopg.Connection, panel: Panel) -> causality.SeriesAt | None:
+    """Return a function that gives the alternative series from what was known by a row's bar end, and nothing else."""
+    if not subject.rule.series:
+        return None
+    ids = [i.instrument_id for i in panel.instruments]
+    said = values.load(conn, subject.rule.series, instruments=ids, until_ns=int(panel.bar_end_ns[-1]))
+
+    def at(t: int) -> dict[str, Floats]:
+        then = {
+            name: {i: statements.until(int(panel.bar_end_ns[t])) for i, statements in mine.items()}
+            for name, mine in said.items()
+        }
+        return values.panels(then, instruments=ids, bar_end_ns=panel.bar_end_ns[: t + 1])
+
+    return at
 
 
 def _proofs(subject: Subject, conn: psycopg.Connection, progress: Progress) -> tuple[list[Check], bool]:
@@ -203,6 +222,7 @@ def _proofs(subject: Subject, conn: psycopg.Connection, progress: Progress) -> t
             panel,
             rng=np.random.default_rng(SEED),
             params_at=params_at,
+            series_at=_series_at(subject, conn, panel),
             progress=lambda done, all_: progress("causality", done, all_),
         )
     actions = stored.read_actions(

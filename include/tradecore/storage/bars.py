@@ -295,7 +295,16 @@ def read_panel(
         factor[t, column] = rows["adj_factor"]
         traded[t, column] = True
     return Panel(
-        instruments=tuple(instruments), bar_end_ns=bar_end_ns, day=day, traded=traded, adj_factor=factor, **cells
+        instruments=tuple(instruments),
+        bar_end_ns=bar_end_ns,
+        day=day,
+        open=cells["open"],
+        high=cells["high"],
+        low=cells["low"],
+        close=cells["close"],
+        volume=cells["volume"],
+        traded=traded,
+        adj_factor=factor,
     )
 
 

@@ -21,7 +21,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -65,15 +65,22 @@ class Strategy:
     params_model: type[BaseModel]
     lookback: Callable[[Any], int]
     panel_score: Callable[..., Floats] | None = None
+    series: Callable[[Any], tuple[str, ...]] = lambda _p: ()
 
 
 REGISTRY: dict[str, Strategy] = {}
 
 
 def strategy(
-    *, lookback_bars: int | Callable[[Any], int], panel: Callable[..., Floats] | None = None
+    *,
+    lookback_bars: int | Callable[[Any], int],
+    panel: Callable[..., Floats] | None = None,
+    series: Sequence[str] | Callable[[Any], Sequence[str]] = (),
 ) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
-    """Register the decorated function under its name; its keyword-only arguments are its parameters."""
+    """Register the decorated function under its name; its keyword-only arguments are its parameters.
+
+    series names the alternative series that it reads with `window.series(name)`.
+    """
 
     def register(function: Callable[..., Floats]) -> Callable[..., Floats]:
         name = getattr(function, "__name__", "strategy")
@@ -85,7 +92,15 @@ def strategy(
                 fields[key] = (hints.get(key, Any), default)
         model = create_model(f"{name}_params", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
         lookback = lookback_bars if callable(lookback_bars) else lambda _p: lookback_bars
-        REGISTRY[name] = Strategy(name=name, score=function, params_model=model, lookback=lookback, panel_score=panel)
+        names = series if callable(series) else lambda _p: series
+        REGISTRY[name] = Strategy(
+            name=name,
+            score=function,
+            params_model=model,
+            lookback=lookback,
+            panel_score=panel,
+            series=lambda p: tuple(names(p)),
+        )
         return function
 
     return register
@@ -188,16 +203,6 @@ def score_panel(rule: Strategy, params: BaseModel, panel: Panel) -> Floats:
     if rule.panel_score is not None:
         return canonical(rule.panel_score(whole, out, lookback, **params.model_dump()))
     for t in range(lookback - 1, panel.bar_end_ns.size):
-        rows = slice(t + 1 - lookback, t + 1)
-        seen = Window(
-            symbols=whole.symbols,
-            bar_end_ns=whole.bar_end_ns[rows],
-            day=whole.day[rows],
-            open=whole.open[rows],
-            high=whole.high[rows],
-            low=whole.low[rows],
-            close=whole.close[rows],
-            volume=whole.volume[rows],
-        )
+        seen = whole.rows(t + 1 - lookback, t + 1)
         out[t] = checked(rule.score(seen, **params.model_dump()), n, rule.name)
     return out

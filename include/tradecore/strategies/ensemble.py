@@ -15,7 +15,6 @@ Members are built-in strategies, or the owner's own that are enabled above it in
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -46,12 +45,11 @@ def _lookback(p: Any) -> int:
     return max(rule.lookback(params) for rule, params in map(_loaded, p.of))
 
 
-def _last_rows(window: Window, rows: int) -> Window:
-    cut = {f.name: getattr(window, f.name)[-rows:] for f in dataclasses.fields(window) if f.name != "symbols"}
-    return Window(symbols=window.symbols, **cut)
+def _series(p: Any) -> list[str]:
+    return sorted({name for rule, params in map(_loaded, p.of) for name in rule.series(params)})
 
 
-@strategy(lookback_bars=_lookback)
+@strategy(lookback_bars=_lookback, series=_series)
 def ensemble(
     window: Window,
     *,
@@ -63,9 +61,9 @@ def ensemble(
 ) -> Floats:
     """Combine the members' scores: their weighted mean, or what all agree on."""
     members = [Member.model_validate(m) for m in of]
-    scores = np.empty((len(members), len(window.symbols)))
+    rows, scores = window.day.size, np.empty((len(members), len(window.symbols)))
     for k, (rule, params) in enumerate(map(_loaded, members)):
-        scores[k] = rule.score(_last_rows(window, rule.lookback(params)), **params.model_dump())
+        scores[k] = rule.score(window.rows(rows - rule.lookback(params), rows), **params.model_dump())
     known = ~np.isnan(scores)
     if combine == "agree":
         same = (scores > 0).all(0) | (scores < 0).all(0)

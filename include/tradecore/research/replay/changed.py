@@ -109,7 +109,7 @@ def _actions(
 
 
 def window_changes(then: Panel, now: Panel) -> list[dict[str, Any]]:
-    """Return the bars that differ between two panels of the same names, the latest first."""
+    """Return the bars and alternative values that differ between two panels of the same names, the latest first."""
     out: list[tuple[int, dict[str, Any]]] = []
     for field in FIELDS:
         a, b = getattr(then, field), getattr(now, field)
@@ -122,6 +122,19 @@ def window_changes(then: Panel, now: Panel) -> list[dict[str, Any]]:
                 "field": field,
                 "before": _cell(field, a[t, column]),
                 "after": _cell(field, b[t, column]),
+            }
+            out.append((t, record))
+    for name in sorted({*then.series, *now.series}):
+        nothing = np.full(then.traded.shape, np.nan)
+        a, b = then.series.get(name, nothing), now.series.get(name, nothing)
+        for t, column in np.argwhere((a != b) & ~((a != a) & (b != b))).tolist():
+            record = {
+                "kind": "series",
+                "symbol": then.instruments[column].symbol,
+                "session": from_day(int(then.day[t])),
+                "field": name,
+                "before": float(a[t, column]),
+                "after": float(b[t, column]),
             }
             out.append((t, record))
     return [record for _, record in sorted(out, key=lambda pair: (-pair[0], pair[1]["symbol"]))]

@@ -128,6 +128,7 @@ def read(
             ctx.calendar, ctx.bar_end_at, ctx.record.timeframe, market.window_rows(settings, rules)
         ),
         as_of=at,
+        series=market.series_of(rules),
     )
     bar = bar_as_of(ctx, instruments, members, at)
     met = bar

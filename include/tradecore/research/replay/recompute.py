@@ -24,6 +24,7 @@ def save(day: Day, configured: dict[str, str], home: Path, folder: Path) -> None
     import numpy as np
 
     arrays: dict[str, Any] = {f"panel.{name}": getattr(day.panel, name) for name in PANEL}
+    arrays |= {f"series.{name}": values for name, values in day.panel.series.items()}
     for name in (*BOOKS, *MARKETS):
         record = getattr(day, name)
         if record is not None:
@@ -64,13 +65,15 @@ def load(folder: Path) -> Day:
             raise ValueError(f"{kind.__name__} has other fields there: {sorted(set(mine) ^ set(kind._fields))}")
         return kind(**mine) if mine else None
 
+    series = {k.removeprefix("series."): v for k, v in arrays.items() if k.startswith("series.")}
+    also: dict[str, Any] = {"series": series} if series else {}  # a revision that knows none has nothing to score them with
     names = ("instrument_id", "symbol", "tick_e4", "qty_step_e6")
     instruments = tuple(Instrument(**dict(zip(names, i, strict=True))) for i in plain["instruments"])
     return Day(
         book=plain["book"],
         bar_end_at=datetime.fromisoformat(plain["bar_end_at"]),
         axes=Axes(instruments=tuple(i.instrument_id for i in instruments), strategies=tuple(plain["strategies"])),
-        panel=Panel(instruments=instruments, **{name: arrays[f"panel.{name}"] for name in PANEL}),
+        panel=Panel(instruments=instruments, **{name: arrays[f"panel.{name}"] for name in PANEL}, **also),
         bar=record(Market, "bar"),
         met=record(Market, "met"),
         before=record(Book, "before"),

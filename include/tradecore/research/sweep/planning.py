@@ -164,6 +164,7 @@ def plan(settings: Settings, conn: psycopg.Connection, spec: Spec) -> Plan:
         source=trading.data.feed,
         instruments=[known[i] for i in inputs.instrument_ids],
         ends=market.bar_ends_until(calendar, ends[0][1], timeframe, rule.lookback_bars) + ends[1:],
+        series=rule.series,
     )
     conn.commit()
     hashes = {

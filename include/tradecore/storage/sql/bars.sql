@@ -203,7 +203,8 @@ ORDER BY k.instrument_id, k.bar_end_at
 SELECT pg_advisory_xact_lock(7240002)
 
 -- name: next_stamp
-SELECT greatest(%(now)s::timestamptz, newest_at + INTERVAL '1 microsecond') FROM data_clock WHERE source = %(source)s
+SELECT greatest(%(now)s::timestamptz, max(newest_at) + INTERVAL '1 microsecond')
+FROM data_clock WHERE source IN (%(source)s, 'series_values')
 
 -- name: set_clock
 INSERT INTO data_clock (source, newest_at) VALUES (%(source)s, %(at)s)
