@@ -66,7 +66,9 @@ def load(folder: Path) -> Day:
         return kind(**mine) if mine else None
 
     series = {k.removeprefix("series."): v for k, v in arrays.items() if k.startswith("series.")}
-    also: dict[str, Any] = {"series": series} if series else {}  # a revision that knows none has nothing to score them with
+    also: dict[str, Any] = (
+        {"series": series} if series else {}
+    )  # a revision that knows none has nothing to score them with
     names = ("instrument_id", "symbol", "tick_e4", "qty_step_e6")
     instruments = tuple(Instrument(**dict(zip(names, i, strict=True))) for i in plain["instruments"])
     return Day(
