@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,15 @@ metrics-peers: venv-dev ## empyrical and quantstats, in an environment of their 
 	@.venv/bin/python -m venv .local/peers && .local/peers/bin/python -m pip install --quiet -r tests/golden/metrics-peers.in
 	@.local/peers/bin/python tests/golden/make_metrics_peers.py --check
 	@$(RUN) --no-database python -m pytest -q tests/unit/reports/test_metrics_peers.py
+
+risk-peers: venv-dev ## skfolio, riskfolio-lib and PyPortfolioOpt, in an environment of their own: the golden figures, and ours beside them
+	@.venv/bin/python -m venv .local/risk-peers && .local/risk-peers/bin/python -m pip install --quiet -r tests/golden/risk-peers.in
+	@.local/risk-peers/bin/python tests/golden/make_risk_peers.py --check
+	@$(RUN) --no-database python -m pytest -q tests/unit/risk/test_risk_peers.py
+
+risk-mutants: venv-dev ## plant a fault at a time in limits and pre-trade checks, by cosmic-ray: each must turn their tests red (MUTANTS="--sample 10")
+	@.venv/bin/python -m venv .local/risk-mutants && .local/risk-mutants/bin/python -m pip install --quiet -r tests/golden/risk-mutants.in
+	@.local/risk-mutants/bin/python tests/risk_mutants.py $(MUTANTS)
 
 validity-peers: venv-dev ## arch and mlfinpy, in an environment of their own: the golden figures, and ours beside them
 	@.venv/bin/python -m venv .local/validity-peers && .local/validity-peers/bin/python -m pip install --quiet -r tests/golden/validity-peers.in

@@ -18,6 +18,7 @@ from ratios import Row
 from tradecore.backtest import step
 from tradecore.config_models import Execution, Risk
 from tradecore.model import H_COLUMNS, VOLATILITY_ADJUSTED, Capital, Instruments, Market, StepParams, new_book
+from tradecore.risk.outlook import Outlook
 
 SYMBOLS, SESSIONS, SEED = 500, 5_040, 20_261_125
 FAST, SLOW, VOLATILITY_BARS = 20, 50, 20
@@ -161,7 +162,9 @@ def in_c(data: Made) -> Callable[[], Any]:
     return contestant
 
 
-def folded(data: Made, rules: StepParams, *, actions: bool) -> Callable[[], step.FoldResult]:
+def folded(
+    data: Made, rules: StepParams, *, actions: bool, outlook: Outlook | None = None
+) -> Callable[[], step.FoldResult]:
     """Return signals and fold as a contestant."""
     n = data.close.shape[1]
     bars = market(data, actions=actions)
@@ -171,7 +174,7 @@ def folded(data: Made, rules: StepParams, *, actions: bool) -> Callable[[], step
     def contestant() -> step.FoldResult:
         book = new_book(cash_e4=round(CASH_USD * 1e4), n_instruments=n, n_strategies=1, n_lots=64, n_orders=n)
         scores, volatility = signals(data.close)
-        return step.fold(book, bars, scores, capital, volatility, instruments, rules, records=False)
+        return step.fold(book, bars, scores, capital, volatility, instruments, rules, records=False, outlook=outlook)
 
     return contestant
 

@@ -73,6 +73,9 @@ class Member(ConfigModel):
     tick_usd: Tick = Field(Decimal("0.01"), description="Price step in USD, at most 4 decimal places.")
     qty_step_shares: QtyStep = Field(Decimal("1"), description="Quantity step in shares, at most 6 decimal places.")
     list_from: date | None = Field(None, description="First session on which the symbol names this instrument.")
+    tags: tuple[Name, ...] = Field(
+        (), max_length=16, description="Groups that it belongs to, a sector or any other: risk.limits.groups caps them."
+    )
 
     @property
     def due_from(self) -> date | None:
@@ -184,6 +187,21 @@ class Validation(ConfigModel):
     )
 
 
+class Throttle(ConfigModel):
+    """Less capital for a strategy in a drawdown of its own scores: none of it from stop_frac on. Rule: docs/risk.md."""
+
+    lookback_bars: Count = Field(60, ge=5, le=2_000, description="Bars of its paper record.")
+    start_frac: Fraction = Field(0.05, ge=0, lt=1, description="Drawdown from which its capital shrinks.")
+    stop_frac: Fraction = Field(0.15, gt=0, le=1, description="Drawdown at which it has none; straight in between.")
+
+    @model_validator(mode="after")
+    def _start_before_stop(self) -> Self:
+        if self.start_frac >= self.stop_frac:
+            rule = f"must be above start_frac ({self.start_frac:g})"
+            raise broken_rules([(("stop_frac",), self.stop_frac, rule)])
+        return self
+
+
 class StrategyConfig(ConfigModel):
     """One strategy: on or off, its names, its share of the capital, its parameters."""
 
@@ -195,6 +213,7 @@ class StrategyConfig(ConfigModel):
     capital_share: Number = Field(
         1.0, gt=0, le=1, description="Its share of the equity; the enabled ones sum to at most 1."
     )
+    throttle: Throttle | None = Field(None, description="Drawdown throttle of its capital; null: none.")
     on_failure: Literal["hold", "flatten", "stop"] = Field(
         "hold",
         description="If it fails: hold what it holds, flatten it, or stop the decision of the whole book.",
@@ -203,6 +222,125 @@ class StrategyConfig(ConfigModel):
         None, description="Whether it trades only with a passed certificate; null: as require_certificate of all says."
     )
     params: dict[str, Any] = Field(default_factory=dict, description="Its parameters, checked against its own model.")
+
+
+class SizingParams(ConfigModel):
+    """Parameters of the sizing methods that look at returns; what each of them is: docs/risk.md."""
+
+    covariance: Literal["ledoit_wolf", "ewma", "sample"] = Field(
+        "ledoit_wolf", description="Estimate of the covariance of bar returns."
+    )
+    lookback_bars: Count = Field(120, ge=5, le=2_000, description="Returns in that estimate.")
+    ewma_decay: Fraction = Field(0.94, gt=0, le=1, description="ewma: weight of a return over that of the next one.")
+    trade_risk_frac: Fraction = Field(
+        0.01, gt=0, le=1, description="fixed_fractional: capital lost at the stop (execution.stop_loss_frac; none: 1)."
+    )
+    kelly_frac: Fraction = Field(0.5, gt=0, le=1, description="kelly: part of the full bet.")
+    kelly_shrink: bool = Field(True, description="kelly: draw mean returns towards 0 as far as they are noise.")
+    risk_aversion: Number = Field(5.0, gt=0, le=1_000, description="mean_variance: price of variance, per bar.")
+    skill: Fraction = Field(
+        0.05, gt=0, le=1, description="mean_variance: expected return of a score of 1, in volatilities of a bar."
+    )
+    hedge_symbol: Symbol | None = Field(
+        None, description="Name of the universe, no strategy's pick, that brings each strategy's beta to the target."
+    )
+    hedge_beta: Number = Field(0.0, ge=-2, le=2, description="Target beta of the hedge, of the strategy's capital.")
+
+
+class LimitParams(ConfigModel):
+    """Limits on targets beside name, gross and turnover; null: off. Order and rules: docs/risk.md."""
+
+    groups: dict[Name, Fraction] = Field(
+        default_factory=dict, max_length=64, description="Largest gross weight of all names with a tag, by tag."
+    )
+    max_net: Fraction | None = Field(None, ge=0, le=4, description="Largest net weight, long less short.")
+    max_leverage: Fraction | None = Field(
+        None, gt=0, le=4, description="Largest sum of positions, each of all strategies together, over equity."
+    )
+    max_beta: Fraction | None = Field(None, ge=0, le=4, description="Largest beta of the book to the index.")
+    max_adv_frac: Fraction | None = Field(
+        None, gt=0, le=100, description="Largest position of a name, of its 20-bar average traded value."
+    )
+    max_cluster: Fraction | None = Field(
+        None, gt=0, le=4, description="Largest gross weight of names that move together."
+    )
+    cluster_correlation: Fraction = Field(0.8, gt=0, le=1, description="Correlation from which names move together.")
+    max_names: Count | None = Field(None, ge=1, le=10_000, description="Most names that are held; the smallest go.")
+    min_names: Count | None = Field(
+        None, ge=2, le=10_000, description="With fewer names max_exposure is that part of itself."
+    )
+    lookback_bars: Count = Field(120, ge=20, le=2_000, description="Returns behind betas and correlations.")
+    index_symbol: Symbol | None = Field(
+        None, description="Name whose returns are the index; null: the mean of the universe."
+    )
+
+
+class TailParams(ConfigModel):
+    """Portfolio risk at the close, and the limits that it sets; a loss is a positive fraction of equity."""
+
+    measure: Literal["value_at_risk", "expected_shortfall"] = Field(
+        "expected_shortfall", description="What max_loss speaks of: of one bar, from the returns of the past."
+    )
+    confidence: Fraction = Field(0.99, ge=0.5, lt=1, description="Its confidence.")
+    lookback_bars: Count = Field(250, ge=20, le=2_520, description="Returns behind it, and behind the report's.")
+    ewma_decay: Fraction = Field(0.94, gt=0, lt=1, description="Decay of the filtered estimates.")
+    max_loss: Fraction | None = Field(None, gt=0, le=1, description="Targets are scaled down to this; null: off.")
+    shocks: dict[Name, dict[str, Number]] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Fixed shocks: {name: {symbol, tag or all: return}}; the first that fits in this order counts.",
+    )
+    max_stress: Fraction | None = Field(
+        None, gt=0, le=1, description="Largest loss in any of the shocks; targets are scaled down to it; null: off."
+    )
+    windows: dict[Name, tuple[date, date]] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Historical windows of the report's stress: {name: [from, to]}.",
+    )
+
+
+class Breakers(ConfigModel):
+    """Circuit breakers beside daily loss and drawdown: what a backtest cannot know. null: off. Rules: docs/risk.md."""
+
+    gate_sessions: Count | None = Field(
+        None, ge=1, le=252, description="Bars in a row with a closed data gate: REDUCING until it opens."
+    )
+    open_breaks: bool = Field(
+        False,
+        description="An open break between ledger and broker: REDUCING until there is none (it sends nothing anyway).",
+    )
+    losing_sessions: Count | None = Field(
+        None, ge=2, le=252, description="Losing sessions in a row: REDUCING until one does not lose."
+    )
+    turnover_ratio: Number | None = Field(
+        None, ge=1, le=1_000, description="Turnover over its median of 60 decisions: REDUCING until it is usual again."
+    )
+    slippage_excess_bps: Bps | None = Field(
+        None,
+        description="Mean slippage of the newest fills above execution.slippage_bps: REDUCING until a person lifts it.",
+    )
+    slippage_fills: Count = Field(20, ge=1, le=1_000, description="How many fills that is measured on.")
+    broker_error_frac: Fraction | None = Field(
+        None, ge=0, lt=1, description="Part of the newest orders rejected or in doubt: HALTED until a person lifts it."
+    )
+    broker_orders: Count = Field(20, ge=1, le=1_000, description="How many orders that is measured on.")
+    min_disk_mb: Count | None = Field(
+        None, ge=1, le=1_000_000, description="Free disk: below, HALTED until there is more."
+    )
+    min_memory_mb: Count | None = Field(None, ge=1, le=1_000_000, description="Available memory: below, HALTED.")
+    max_temperature_c: Number | None = Field(None, ge=30, le=120, description="Hottest sensor: above, HALTED.")
+    max_clock_skew_s: Count | None = Field(
+        None, ge=1, le=3_600, description="Own clock against the database's: beyond, HALTED."
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether any of them is set."""
+        limits = {
+            name for name in type(self).model_fields if name not in ("open_breaks", "slippage_fills", "broker_orders")
+        }
+        return self.open_breaks or any(getattr(self, name) is not None for name in limits)
 
 
 class Risk(ConfigModel):
@@ -226,9 +364,23 @@ class Risk(ConfigModel):
         description="Loss against the previous session's equity that makes the book reduce-only.",
     )
     max_drawdown: Fraction = Field(0.15, gt=0, lt=1, description="Loss against the peak equity that halts the book.")
-    position_sizing_method: Literal["volatility_adjusted", "equal_weight"] = Field(
-        "volatility_adjusted", description="How scores become weights."
+    position_sizing_method: Literal[
+        "volatility_adjusted",
+        "equal_weight",
+        "fixed_fractional",
+        "inverse_volatility",
+        "volatility_target",
+        "kelly",
+        "risk_parity",
+        "minimum_variance",
+        "mean_variance",
+    ] = Field("volatility_adjusted", description="How scores become weights.")
+    sizing: SizingParams = Field(default_factory=lambda: SizingParams(), description="Parameters of the sizing.")
+    limits: LimitParams = Field(default_factory=lambda: LimitParams(), description="More limits on targets.")
+    tail: TailParams = Field(
+        default_factory=lambda: TailParams(), description="Value at risk, stress and their limits."
     )
+    breakers: Breakers = Field(default_factory=lambda: Breakers(), description="More circuit breakers.")
     target_volatility: Fraction = Field(
         0.20, gt=0, le=5, description="Yearly volatility at which a name gets its full weight."
     )
@@ -446,6 +598,7 @@ class Trading(ConfigModel):
                     rule = "is not in the universe: " + unknown(symbol, self.universe.symbols, "symbol")
                     broken.append((("strategies", name, "symbols", i), symbol, rule))
         broken += self._simulated_only()
+        broken += self._risk_names()
         if self.risk.max_position_size > self.risk.max_exposure:
             rule = f"must not exceed max_exposure ({self.risk.max_exposure:g})"
             broken.append((("risk", "max_position_size"), self.risk.max_position_size, rule))
@@ -456,6 +609,31 @@ class Trading(ConfigModel):
         if broken:
             raise broken_rules(broken)
         return self
+
+    def _risk_names(self) -> list[tuple[PathParts, object, str]]:
+        """Return the names and tags of the risk section that nobody has."""
+        risk, symbols, broken = self.risk, self.universe.symbols, list[tuple[PathParts, object, str]]()
+        tags = tuple({tag: None for member in self.universe.members.values() for tag in member.tags})
+        for tag in risk.limits.groups:
+            if tag not in tags:
+                rule = "is no member's tag: " + unknown(tag, tags, "tag")
+                broken.append((("risk", "limits", "groups", tag), tag, rule))
+        for path, name in (
+            (("risk", "limits", "index_symbol"), risk.limits.index_symbol),
+            (("risk", "sizing", "hedge_symbol"), risk.sizing.hedge_symbol),
+        ):
+            if name is not None and name not in symbols:
+                broken.append((path, name, "is not in the universe: " + unknown(name, symbols, "symbol")))
+        for shock, moves in risk.tail.shocks.items():
+            for name in moves:
+                if name not in (*symbols, *tags, "all"):
+                    rule = "is no symbol, no tag and not 'all': " + unknown(name, (*symbols, *tags, "all"), "name")
+                    broken.append((("risk", "tail", "shocks", shock, name), name, rule))
+        method = risk.position_sizing_method
+        if risk.sizing.hedge_symbol is not None and method in ("volatility_adjusted", "equal_weight"):
+            rule = f"needs a sizing method that knows returns, not {method}"
+            broken.append((("risk", "sizing", "hedge_symbol"), risk.sizing.hedge_symbol, rule))
+        return broken
 
     def _simulated_only(self) -> list[tuple[PathParts, object, str]]:
         """Return what is set that a real broker's book cannot do yet, or that needs another setting."""

@@ -18,7 +18,10 @@ from tradecore.errors import BookError, StrategyError
 from tradecore.model import (
     DECISION_EVENTS,
     EQUITY,
+    EV_GROUP_CAP,
     EV_REPLACED,
+    EV_STRESS_CAP,
+    EV_THROTTLE,
     EVENT_NAMES,
     O_INSTR,
     O_LIMIT,
@@ -144,13 +147,14 @@ def decide(ctx: Context) -> dict[str, object]:
     last = newest(ctx)
     if last and last[1] == inputs:
         return {"decision": last[0], "already": True}
-    if int(ctx.conn.execute(SQL["submitting"], ctx.key).fetchone()[0]):  # type: ignore[index]
+    if not may_change(ctx):
         raise BookError(
             f"the inputs of session {ctx.session_date} changed after its orders were sent.",
             next_step="leave it: the next session decides on the new data; `replay_day` shows the difference",
             book=ctx.book,
         )
     capital = market.capital_of(at.rules, at.axes.strategies, at.instruments)
+    outlook = market.outlook_of(panel, 1, ctx.settings, ctx.calendar, at.axes.strategies)
     decision, journal = step.decide(
         at.loaded.book,
         scores,
@@ -160,6 +164,8 @@ def decide(ctx: Context) -> dict[str, object]:
         market.bar_row(at.bar, 1),
         at.arrays,
         params,
+        outlook,
+        past_scores(ctx, at.axes, outlook.plan.throttle_bars if outlook else 0),
     )
     version = last[0] + 1 if last else 1
     ctx.conn.execute(
@@ -183,6 +189,12 @@ def decide(ctx: Context) -> dict[str, object]:
     return {"decision": version, "targets": int((decision.target != 0).sum()), "opinions": int(decision.opinion.sum())}
 
 
+def may_change(ctx: Context) -> bool:
+    """Tell whether a bar may be decided anew: nothing of it was sent."""
+    row = ctx.conn.execute(SQL["submitting"], ctx.key).fetchone()
+    return row is None or not int(row[0])
+
+
 def _on_failure(at: Bench, name: str) -> str:
     return next((r.on_failure for r in at.rules if r.name == name), "hold")
 
@@ -200,6 +212,20 @@ def _scores(ctx: Context, at: Bench, panel: Panel) -> tuple[np.ndarray, list[tup
         if not ok and _on_failure(at, name) == "flatten":
             scores[at.axes.strategies.index(name)] = 0.0
     return scores, runs
+
+
+def past_scores(ctx: Context, axes: Axes, bars: int) -> np.ndarray | None:
+    """Return the scores [bars, S, n] that were stored before this bar, NaN where there are none; None for no bars."""
+    if not bars:
+        return None
+    ends = market.bar_ends_until(ctx.calendar, ctx.bar_end_at, ctx.record.timeframe, bars + 1)[:-1]
+    row, column = {end: t for t, (_, end) in enumerate(ends)}, {i: k for k, i in enumerate(axes.instruments)}
+    out = np.full((bars, len(axes.strategies), len(axes.instruments)), np.nan)
+    found = ctx.conn.execute(SQL["signals_since"], (ctx.book, ends[0][1], ctx.bar_end_at)).fetchall()
+    for end, strategy, instrument, score in found:
+        if end in row and strategy in axes.strategies and instrument in column:
+            out[row[end], axes.strategies.index(strategy), column[instrument]] = score
+    return out
 
 
 def _records(ctx: Context, at: Bench) -> list[tuple[market.Rule, tuple[Any, ...] | None]]:
@@ -319,9 +345,19 @@ def _store_events(ctx: Context, version: int, journal: Journal, axes: Axes) -> N
                     "instrument": axes.instruments[i] if i >= 0 else None,
                     "before": before,
                     "after": after,
-                    "detail": "",
+                    "detail": _detail(ctx, axes, kind, i),
                 },
             )
+
+
+def _detail(ctx: Context, axes: Axes, kind: int, i: int) -> str:
+    """Return which group, shock or strategy a limit speaks of."""
+    risk = ctx.settings.trading.risk
+    if kind == EV_THROTTLE:
+        return axes.strategies[-2 - i]
+    if kind == EV_GROUP_CAP:
+        return list(risk.limits.groups)[-2 - i]
+    return list(risk.tail.shocks)[-2 - i] if kind == EV_STRESS_CAP else ""
 
 
 def make_sheet(ctx: Context) -> dict[str, object]:

@@ -33,6 +33,9 @@ from tradecore.model import (
     Ints,
     Market,
 )
+from tradecore.risk import outlook as risk_outlook
+from tradecore.risk.outlook import Outlook
+from tradecore.risk.plan import plan_of
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
@@ -278,9 +281,11 @@ def capital_of(found: Sequence[Rule], names: Sequence[str], instruments: Sequenc
 
 
 def window_rows(settings: Settings, found: Sequence[Rule] | None = None) -> int:
-    """Return how many bars back a decision looks: the longest look-back of the strategies, or the volatility's."""
-    loaded = rules(settings) if found is None else found
-    return max([r.lookback_bars for r in loaded] + [settings.trading.risk.volatility_lookback_bars + 1])
+    """Return how many bars back a decision looks: the longest look-back of the strategies, or that of the risk."""
+    loaded, trading = rules(settings) if found is None else found, settings.trading
+    plan = plan_of(trading, trading.universe.symbols, trading.enabled(), BARS_PER_YEAR)
+    risk = max(trading.risk.volatility_lookback_bars, plan.rows if plan else 0)
+    return max([r.lookback_bars for r in loaded] + [risk + 1])
 
 
 def columns_of(rule: Rule, instruments: Sequence[Instrument]) -> list[int]:
@@ -338,6 +343,20 @@ def bars_per_year(calendar: Calendar, timeframe: str) -> float:
 
 def _sample_sessions(calendar: Calendar) -> tuple[date, ...]:
     return calendar.sessions_in_range(calendar.last_session.replace(month=1, day=1), calendar.last_session)[:5]
+
+
+def outlook_of(
+    panel: Panel, n_bars: int, settings: Settings, calendar: Calendar, names: Sequence[str]
+) -> Outlook | None:
+    """Return what the decisions at the last n_bars rows of a panel know of risk; None where nothing asks for it. names:
+    the strategies, in the order of the scores."""
+    trading = settings.trading
+    plan = plan_of(trading, panel.symbols, names, bars_per_year(calendar, trading.book.timeframe))
+    if plan is None:
+        return None
+    end = panel.bar_end_ns.size
+    cut = panel.rows(end - n_bars - plan.rows, end)
+    return risk_outlook.outlook(plan, adjusted(cut.close, cut), cut.close * cut.volume)
 
 
 def volatility_now(panel: Panel, settings: Settings, calendar: Calendar) -> Floats:

@@ -93,7 +93,18 @@ F_COLUMNS = 9
     EV_TAKE_PROFIT,
     EV_INTEREST,
     EV_BORROW,
-) = range(25)
+    EV_LIQUIDITY_CAP,
+    EV_GROUP_CAP,
+    EV_CLUSTER_CAP,
+    EV_MAX_NAMES,
+    EV_MIN_NAMES,
+    EV_LEVERAGE_CAP,
+    EV_NET_CAP,
+    EV_BETA_CAP,
+    EV_STRESS_CAP,
+    EV_TAIL_CAP,
+    EV_THROTTLE,
+) = range(36)
 EVENT_NAMES = (
     "split",
     "dividend",
@@ -120,11 +131,23 @@ EVENT_NAMES = (
     "take_profit",
     "interest",
     "borrow_cost",
+    "liquidity_cap",
+    "group_cap",
+    "cluster_cap",
+    "max_names",
+    "min_names",
+    "leverage_cap",
+    "net_cap",
+    "beta_cap",
+    "stress_cap",
+    "tail_cap",
+    "throttle",
 )
-DECISION_EVENTS = frozenset((*range(EV_NAME_CAP, EV_DEPOSIT), EV_LEFT_UNIVERSE))
+LIMIT_EVENTS = range(EV_LIQUIDITY_CAP, EV_THROTTLE + 1)
+DECISION_EVENTS = frozenset((*range(EV_NAME_CAP, EV_DEPOSIT), EV_LEFT_UNIVERSE, *LIMIT_EVENTS))
 RECEIVABLE_SLOTS = 8
 
-EQUAL_WEIGHT, VOLATILITY_ADJUSTED = range(2)
+EQUAL_WEIGHT, VOLATILITY_ADJUSTED, GIVEN_WEIGHT = range(3)  # given: scores are weights already (risk/outlook.py)
 SIZING_METHODS = ("equal_weight", "volatility_adjusted")
 
 
@@ -217,6 +240,36 @@ class StepParams(NamedTuple):
     trigger_ppm: int = 0
     stop_loss_ppm: int = 0
     take_profit_ppm: int = 0
+    limits: int = 0  # 1: some of those below are on, or groups or shocks are given; -1 (of counts 0): this one is off
+    max_adv_ppm: int = -1
+    max_cluster_ppm: int = -1
+    max_names: int = 0
+    min_names: int = 0
+    max_leverage_ppm: int = -1
+    max_net_ppm: int = -1
+    max_beta_ppm: int = -1
+    max_stress_ppm: int = -1
+    max_tail_ppm: int = -1
+    tail_worst: int = 1  # which of the worst scenarios is the value at risk
+    tail_mean: int = 0  # 1: the mean of those up to it, the expected shortfall
+
+
+class Limits(NamedTuple):
+    """What the limits of a decision read beside the weights; G groups, K shocks, L scenarios; rows of T bars, of which
+    `limits_at` takes one. Nothing is asked for: one row of zeros."""
+
+    group_start: Ints  # [G + 1] where each group's names begin in group_name
+    group_name: Ints  # [M] columns
+    group_ppm: Ints  # [G]
+    loss: Floats  # [K, n] loss of a unit of each name in a shock
+    one: Floats  # [n] ones: the loading of the net weight
+    room: Floats  # [3, L]
+    scenario: Floats  # [T + L - 1, n] returns
+    market: Floats  # [T + L - 1] the index's, for who is not known
+    beta: Floats  # [T, n]
+    cluster: Ints  # [T, n] lowest member
+    traded_e4: Ints  # [T, n] average traded value
+    known: Bools  # [T, n] has returns in all scenarios
 
 
 class Journal(NamedTuple):
@@ -334,6 +387,25 @@ def new_scratch(book: Book) -> Scratch:
         blocked=np.zeros(w, bools),
         turn=np.zeros(w + 1, ints),
         pending=np.array([np.count_nonzero(book.recv_day)], ints),
+    )
+
+
+def no_limits(n_instruments: int) -> Limits:
+    """Return the limits of a step that has none but those in its parameters."""
+    n, row = n_instruments, np.zeros((1, n_instruments), np.int64)
+    return Limits(
+        group_start=np.zeros(1, np.int64),
+        group_name=np.zeros(0, np.int64),
+        group_ppm=np.zeros(0, np.int64),
+        loss=np.zeros((0, n)),
+        one=np.ones(n),
+        room=np.zeros((3, 0)),
+        scenario=np.zeros((0, n)),
+        market=np.zeros(0),
+        beta=np.ones((1, n)),
+        cluster=row,
+        traded_e4=row,
+        known=np.zeros((1, n), np.bool_),
     )
 
 

@@ -25,12 +25,14 @@ import psycopg
 
 from tradecore import (
     approval,
+    breakers,
     cancelling,
     certificates,
     decision,
     ingestion,
     market,
     opening,
+    portfolio_risk,
     provenance,
     reconciliation,
     reporting,
@@ -56,7 +58,7 @@ from tradecore.context import (
 )
 from tradecore.errors import ProofDiffers, StrategyError, TradecoreError
 from tradecore.execution.broker import Desk
-from tradecore.interventions import at_venue
+from tradecore.interventions import at_venue, newest_bar
 from tradecore.model import STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
@@ -127,8 +129,19 @@ def settle(ctx: Context) -> Result:
     """Let the bar happen to the book; at a real venue, compare it with what the broker has."""
     result = settle_bar(ctx)
     result |= reconciliation.reconcile(ctx, "settle")
+    result |= _break(ctx)
     result |= cancelling.end_forbidden(ctx)  # a breaker's halt too, and behind a closed gate
     deliver_quietly(ctx)
+    return result
+
+
+def _break(ctx: Context) -> Result:
+    """Let the breakers that look beyond the book order its state."""
+    if not ctx.settings.trading.risk.breakers.on:
+        return {}
+    with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
+        result = {} if ctx.status() == "closed" else breakers.check(ctx)
+    ctx.conn.commit()
     return result
 
 
@@ -212,11 +225,14 @@ def plan(ctx: Context) -> Result:
         if decision.newest(ctx) is not None:
             ctx.set_status("decided")
     ctx.conn.commit()
-    return result
+    return {**result, **_break(ctx)}
 
 
 def report(ctx: Context) -> Result:
-    """Write the bar's HTML report; the same data give the same file. Once the bar is closed, with the addendum."""
+    """Measure what the book could lose and write the bar's HTML report; the same data give the same file. Once the bar
+    is closed, with the addendum."""
+    if ctx.status() != "closed":
+        portfolio_risk.measure(ctx)
     html = reporting.session_html(ctx.settings, ctx.conn, ctx.book, ctx.bar_end_at, submitted=ctx.status() == "closed")
     folder = ctx.settings.local_dir / "reports" / ctx.book.replace(":", "_")
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # positions are nobody else's business
@@ -403,6 +419,30 @@ def change_state(
     return {"book": book, "state": state, "effective": str(effective), "actor": actor, "reason": reason}
 
 
+def flatten(
+    settings: Settings, conn: psycopg.Connection, *, book: str, actor: str, reason: str, now: datetime
+) -> Result:
+    """Order a book to sell all that it holds: REDUCING from now on, and each decision is for nothing until `resume`.
+
+    The newest bar decides anew if nothing of it was sent yet; else the next one does. Orders pass the same plan, checks
+    and ledger as any other.
+    """
+    change_state(settings, conn, book=book, state="REDUCING", actor=actor, reason=f"flatten: {reason}", now=now)
+    ctx = newest_bar(settings, conn, book, now)
+    with conn.transaction(), book_lock(conn, book):
+        again = ctx.status() in ("settled", "decided") and decision.may_change(ctx)
+        effective = ctx.bar_end_at if again else ctx.next_bar_end
+        conn.execute(books.SQL["add_flatten"], {"book": book, "bar_end": effective, "actor": actor, "reason": reason})
+    conn.commit()
+    result: Result = {
+        "book": book,
+        "state": "REDUCING",
+        "closes_with": str(effective),
+        "session": str(ctx.session_date),
+    }
+    return result | ({**risk(ctx), **plan(ctx)} if again else {})
+
+
 def open_book(
     settings: Settings,
     conn: psycopg.Connection,
@@ -449,6 +489,7 @@ __all__ = [
     "close",
     "context",
     "contexts",
+    "flatten",
     "ingest",
     "last_available_session",
     "load_history",

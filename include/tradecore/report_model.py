@@ -6,9 +6,11 @@ scores float. Nothing here depends on the clock, so the same data gives the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 ZERO = Decimal(0)
 
@@ -333,6 +335,7 @@ class SessionReport:
     window: tuple[datetime, datetime] | None = None
     steps: tuple[OrderStep, ...] = ()
     differences: tuple[DifferenceLine, ...] = ()
+    risk: Mapping[str, Any] | None = None  # risk/measures/summary.py
 
     def __post_init__(self) -> None:
         if not self.equity or self.equity[-1].session_date != self.session_date:

@@ -44,7 +44,7 @@ from tradecore.storage import books
 from tradecore.storage.bars import Member
 from tradecore.storage.books import Axes, LoadedBook
 from tradecore.storage.connection import book_lock
-from tradecore.units import from_day, shares, to_ns, usd
+from tradecore.units import from_day, shares, to_day, to_ns, usd
 
 
 def settle_bar(ctx: Context) -> dict[str, object]:
@@ -190,8 +190,13 @@ def bar_as_of(
         timeframe=ctx.record.timeframe,
         deposits={ns: int(deposit[0])} if deposit else None,
         person_states={ns: int(person[0])} if person else None,
-        left_days=market.left_days(members, ids),
+        left_days=dict.fromkeys(ids, to_day(date.min)) if _flattened(ctx) else market.left_days(members, ids),
     )
+
+
+def _flattened(ctx: Context) -> bool:
+    """Tell whether a person has ordered to sell everything, and nobody resumed since."""
+    return ctx.conn.execute(books.SQL["flattened"], ctx.key).fetchone() is not None
 
 
 def _expire_unsent(ctx: Context) -> None:

@@ -26,7 +26,7 @@ from random_market import (
 import reference
 from reference import RefStep, e4, e6
 from tradecore.backtest.step import decide, fold, plan, settle
-from tradecore.model import EVENT_NAMES, ORDER_TYPES, Book, Journal, new_book
+from tradecore.model import EVENT_NAMES, LIMIT_EVENTS, ORDER_TYPES, Book, Journal, new_book
 
 END_NAMES = ("FILLED", "CANCELED", "EXPIRED")
 SHAPES = {"n": st.integers(1, 4), "bars": st.integers(3, 40), "strategies": st.integers(1, 3)}
@@ -184,7 +184,8 @@ def test_comparison_exercises_every_rule():
         seen += compare(random_world(seed, *shape, surprises=seed % 5 == 0, styled=seed % 2 == 1))
     states = [f"state {a} to {b}" for a in range(3) for b in range(3)]
     real = ("charge", "short_position")  # of a real venue: test_given_fills
-    events = [name for name in EVENT_NAMES if name not in real]
+    limits = [EVENT_NAMES[kind] for kind in LIMIT_EVENTS]  # tests/unit/risk/test_limits.py
+    events = [name for name in EVENT_NAMES if name not in (*real, *limits)]
     names = ["fills", "partial fills", "opposed moves", "carried", "FILLED", "CANCELED", "EXPIRED"]
     styles = [*ORDER_TYPES, "bracket", "short", "borrowed cash", "turned"]
     missing = [name for name in [*names, *events, *states, *styles] if seen[name] < 10]

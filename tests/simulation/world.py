@@ -357,7 +357,8 @@ def _wipe(monitor: psycopg.Connection[Any], tables: Sequence[str]) -> str:
         " WHERE contype = 'f' AND conrelid <> confrelid"
     ).fetchall()
     before = {table: [child for child, parent in refers if parent == table and child in tables] for table in tables}
-    deletes = [f"DELETE FROM {table}" for table in TopologicalSorter(before).static_order()]
+    order = TopologicalSorter(before).static_order()
+    deletes = [f"{'TRUNCATE' if table == 'audit_log' else 'DELETE FROM'} {table}" for table in order]  # append-only
     numbers = monitor.execute(
         "SELECT number.relname FROM pg_depend JOIN pg_class AS number ON number.oid = objid AND number.relkind = 'S'"
         " JOIN pg_class AS owner ON owner.oid = refobjid WHERE owner.relname = ANY(%s)",

@@ -267,7 +267,7 @@ IMPOSSIBLE = [
         "risk: {min_order_notional_usd: -1}",
         "risk.min_order_notional_usd = -1: must be greater than or equal to 0",
     ),
-    ("risk: {position_sizing_method: kelly}", "'kelly': must be 'volatility_adjusted' or 'equal_weight'"),
+    ("risk: {position_sizing_method: martingale}", "'martingale': must be 'volatility_adjusted', 'equal_weight', "),
     (
         "execution: {slippage_bps: 0.125}",
         "execution.slippage_bps = 0.125: must have at most 2 decimal places",

@@ -56,7 +56,9 @@ from tradecore.portfolio._kernels import (
     split_order,
 )
 from tradecore.risk._kernels import cap_gross, cap_names, cap_turnover, size_weights, weights_to_quantities
+from tradecore.risk.limits._kernels import limit_book, limit_names, limits_at
 
+EVENTS_A_NAME, EVENTS_A_BAR = 20, 200  # the most that one bar writes: 64 groups and 64 shocks among them
 DONE, NEED_ROOM, NEED_RECEIVABLE_SLOT = range(3)
 YEAR_PPM = 360 * 1_000_000  # money-market year
 
@@ -295,7 +297,7 @@ def settle_given(book, bar, given, instruments, params, journal, scratch):
 
 @kernel
 def decide_bar(
-    book, score, capital, volatility, bar, split_num, split_den, instruments, params, journal, scratch, decision
+    book, score, capital, volatility, bar, split_num, split_den, instruments, params, limits, journal, scratch, decision
 ):
     """Fill in the decision for the next bar: sizes, caps and quantities in next-bar units."""
     n_strategies, n = score.shape
@@ -337,7 +339,11 @@ def decide_bar(
         if kept != 0:
             kept_ppm[i] = mul_div_floor(mul_div_floor(kept, ref[i], 1_000_000), 1_000_000, equity)
     cap_names(weight, active, kept_ppm, params.max_position_ppm, journal, ns)
+    if params.limits:
+        limit_names(weight, kept_ppm, equity, limits, params, journal, ns)
     cap_gross(weight, kept_ppm, params.max_exposure_ppm, journal, ns)
+    if params.limits:
+        limit_book(weight, kept_ppm, active, alloc, ref, equity, limits, params, journal, ns)
     weights_to_quantities(weight, active, alloc, ref, instruments.step, equity, contribution, target)
     cap_turnover(contribution, target, alloc, qty, ref, instruments.step, equity, params, journal, ns)
 
@@ -377,7 +383,7 @@ def journal_has_room(journal, n, n_orders):
     if journal is None:
         return True
     counts = journal.counts
-    if counts[0] + 16 * n + 3 * n_orders + 9 > journal.events.shape[0]:
+    if counts[0] + EVENTS_A_NAME * n + 3 * n_orders + EVENTS_A_BAR > journal.events.shape[0]:
         return False
     if counts[1] + n_orders + 2 * n > journal.fills.shape[0] or counts[2] + 2 * n_orders > journal.ends.shape[0]:
         return False
@@ -394,6 +400,7 @@ def fold(
     decides,
     instruments,
     params,
+    limits,
     journal,
     scratch,
     decision,
@@ -403,9 +410,9 @@ def fold(
     """Run bars start.. of market: settle, then decide and plan where decides[t]. The last row of market only tells
     the splits of the bar after the last one that is run.
 
-    scores [T, S, n], volatility [T, n]; journal None: none is kept; out [T, 4 + 2n] receives cash, equity, state,
-    number of working orders, qty and mark after each bar, out [T, 4] the first four. Returns (next t, code): DONE,
-    NEED_ROOM (enlarge and go on), NEED_RECEIVABLE_SLOT.
+    scores [T, S, n], volatility [T, n], limits of T bars; journal None: none is kept; out [T, 4 + 2n] receives cash,
+    equity, state, number of working orders, qty and mark after each bar, out [T, 4] the first four. Returns (next t,
+    code): DONE, NEED_ROOM (enlarge and go on), NEED_RECEIVABLE_SLOT.
     """
     n = book.qty.shape[0]
     for t in range(start, market.head.shape[0] - 1):
@@ -433,6 +440,7 @@ def fold(
                 den,
                 instruments,
                 params,
+                limits_at(limits, t if limits.beta.shape[0] > 1 else 0),
                 journal,
                 scratch,
                 decision,

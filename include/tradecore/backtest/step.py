@@ -15,7 +15,10 @@ from tradecore.backtest import _kernels as kernels
 from tradecore.errors import BookError
 from tradecore.indicators._kernels import volatility_panel
 from tradecore.model import (
+    EV_THROTTLE,
     F_COLUMNS,
+    GIVEN_WEIGHT,
+    H_NS,
     J_ENDS,
     J_EVENTS,
     J_FILLS,
@@ -43,8 +46,12 @@ from tradecore.model import (
     copy_book,
     new_decision,
     new_scratch,
+    no_limits,
 )
-from tradecore.portfolio._kernels import plan_orders
+from tradecore.portfolio._kernels import log_event, plan_orders
+from tradecore.risk import outlook as risk_outlook
+from tradecore.risk.measures import worst_rows
+from tradecore.risk.outlook import Outlook
 from tradecore.units import MONEY_SCALE, to_quanta
 
 if TYPE_CHECKING:
@@ -73,7 +80,7 @@ def step_params(risk: Risk, execution: Execution) -> StepParams:
         participation_ppm=round(execution.participation_frac * PPM),
         remainder=REMAINDERS.index(execution.remainder),
         max_order_age_bars=execution.max_order_age_bars,
-        sizing=SIZING_METHODS.index(risk.position_sizing_method),
+        sizing=_sizing(risk.position_sizing_method),
         max_position_ppm=round(risk.max_position_size * PPM),
         max_exposure_ppm=round(risk.max_exposure * PPM),
         max_turnover_ppm=round(risk.max_turnover * PPM),
@@ -96,14 +103,44 @@ def step_params(risk: Risk, execution: Execution) -> StepParams:
         trigger_ppm=round(execution.stop_trigger_bps * 100),
         stop_loss_ppm=round((execution.stop_loss_frac or 0) * PPM),
         take_profit_ppm=round((execution.take_profit_frac or 0) * PPM),
+        **_limit_params(risk),
     )
+
+
+def _sizing(method: str) -> int:
+    return SIZING_METHODS.index(method) if method in SIZING_METHODS else GIVEN_WEIGHT
+
+
+def _limit_params(risk: Risk) -> dict[str, int]:
+    """Return the scalars of the limits beside name, gross and turnover; all off as shipped."""
+    at, tail = risk.limits, risk.tail
+
+    def ppm(value: float | None) -> int:
+        return -1 if value is None else round(value * PPM)
+
+    shocks = tail.max_stress is not None and bool(tail.shocks)
+    found = {
+        "max_adv_ppm": ppm(at.max_adv_frac),
+        "max_cluster_ppm": ppm(at.max_cluster),
+        "max_names": at.max_names or 0,
+        "min_names": at.min_names or 0,
+        "max_leverage_ppm": ppm(at.max_leverage),
+        "max_net_ppm": ppm(at.max_net),
+        "max_beta_ppm": ppm(at.max_beta),
+        "max_stress_ppm": ppm(tail.max_stress) if shocks else -1,
+        "max_tail_ppm": ppm(tail.max_loss),
+    }
+    on = bool(at.groups) or at.max_names or at.min_names or any(v >= 0 for k, v in found.items() if k.endswith("ppm"))
+    mean = int(tail.measure == "expected_shortfall")
+    worst = worst_rows(tail.lookback_bars, tail.confidence)
+    return {"limits": int(bool(on)), **found, "tail_worst": worst, "tail_mean": mean}
 
 
 def new_journal(book: Book, rows: int = 0) -> Journal:
     """Return an empty journal with room for at least one bar of this book."""
     n, n_orders = book.qty.size, book.order.shape[0]
     return Journal(
-        events=np.zeros((rows + 16 * n + 3 * n_orders + 9, 5), np.int64),
+        events=np.zeros((rows + kernels.EVENTS_A_NAME * n + 3 * n_orders + kernels.EVENTS_A_BAR, 5), np.int64),
         fills=np.zeros((rows + n_orders + 2 * n, F_COLUMNS), np.int64),
         ends=np.zeros((rows + 2 * n_orders, 5), np.int64),
         orders=np.zeros((rows + n, O_COLUMNS), np.int64),
@@ -212,10 +249,23 @@ def decide(
     upcoming: Market,
     instruments: Instruments,
     params: StepParams,
+    outlook: Outlook | None = None,
+    past: Floats | None = None,
 ) -> tuple[Decision, Journal]:
-    """Return the targets for the next bar and the limits that changed them; score [S, n], volatility [n]."""
+    """Return the targets for the next bar and the limits that changed them; score [S, n], volatility [n].
+
+    outlook: of this bar; needed where the sizing or a limit looks at returns. past: the scores before, for throttles.
+    """
     journal = new_journal(book)
     decision = new_decision(*score.shape)
+    limits = no_limits(score.shape[1])
+    if outlook is not None:
+        decides = np.ones(1, np.bool_)
+        part = risk_outlook.throttled(outlook, score[None], past)
+        score = risk_outlook.sized(outlook, score[None], capital, bar.traded[None], bar.left[None], decides, part)[0]
+        for s in np.flatnonzero(part[0] < 1.0):
+            log_event(journal, EV_THROTTLE, -2 - int(s), PPM, int(part[0, s] * PPM), int(bar.head[H_NS]))
+        limits = risk_outlook.limits(outlook, 1) if params.limits else limits
     kernels.decide_bar(
         book,
         score,
@@ -226,6 +276,7 @@ def decide(
         upcoming.split_den,
         instruments,
         params,
+        risk_outlook.limits_row(limits, 0),
         journal,
         new_scratch(book),
         decision,
@@ -293,14 +344,20 @@ def fold(
     decides: np.ndarray | None = None,
     *,
     records: bool = True,
+    outlook: Outlook | None = None,
 ) -> FoldResult:
     """Run all bars of market but the last, which only tells the splits that follow; decide where decides [T] says.
 
     scores [T, S, n], volatility [T, n] for the same rows as market. The given book stays as it is. Without records
-    only the book and its value are followed: for many folds of which the best are run again.
+    only the book and its value are followed: for many folds of which the best are run again. outlook: of these bars.
     """
     n_bars, n = market.head.shape[0] - 1, book.qty.size
     decides = np.ones(n_bars, np.bool_) if decides is None else decides
+    limits = no_limits(n)
+    if outlook is not None:
+        part = risk_outlook.throttled(outlook, scores, None)
+        scores = risk_outlook.sized(outlook, scores, capital, market.traded, market.left, decides, part)
+        limits = risk_outlook.limits(outlook, n_bars) if params.limits else limits
     out = np.zeros((n_bars, 4 + 2 * n if records else 4), np.int64)
     book, decision = with_room(book, params), new_decision(scores.shape[1], n)
     scratch = new_scratch(book)
@@ -315,6 +372,7 @@ def fold(
             decides,
             instruments,
             params,
+            limits,
             journal if records else None,
             scratch,
             decision,

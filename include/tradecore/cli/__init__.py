@@ -12,6 +12,8 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
     research,
     sweeps,
     certifying,
+    risking,
+    auditing,
     upkeep,
     keeping,
 )
@@ -19,6 +21,7 @@ from tradecore.cli.shell import app, main
 
 __all__ = [
     "app",
+    "auditing",
     "certifying",
     "keeping",
     "looking",
@@ -26,6 +29,7 @@ __all__ = [
     "people",
     "replaying",
     "research",
+    "risking",
     "stages",
     "sweeps",
     "upkeep",

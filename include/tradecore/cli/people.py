@@ -59,6 +59,36 @@ def resume(reason: Reason, book: Book = "", as_json: Json = False) -> None:
 
 
 @app.command()
+def flatten(
+    reason: Reason,
+    confirm: Annotated[str, typer.Option("--confirm", help="Name of the book again: everything it holds is sold.")],
+    book: Book = "",
+    as_json: Json = False,
+) -> None:
+    """Sell everything: cancel what adds to a position, then close each one with the next orders, through the same
+    sheet, checks and ledger. The book stays REDUCING until `resume`.
+
+    A bar that has sent its orders leaves closing to the next one; a halted book closes one bar later.
+    Example: python -m tradecore flatten --reason "moving the account" --confirm sim
+    """
+    from tradecore import cancelling, interventions, pipeline
+
+    found = load_settings()
+    name = book or found.trading.book.name
+    if confirm != name:
+        raise ConfigError(
+            f"--confirm {confirm!r} is not the book {name!r}: nothing was done.",
+            next_step=f"--confirm {name} sells everything that it holds",
+        )
+    with connection(found) as conn:
+        actor = f"cli:{getpass.getuser()}"
+        result = pipeline.flatten(found, conn, book=name, actor=actor, reason=reason, now=now())
+        ctx = interventions.newest_bar(found, conn, name, now())
+        result |= cancelling.end_forbidden(interventions.at_venue(ctx, now, time.sleep))
+    show(result, as_json)
+
+
+@app.command()
 def approve(
     day: Day,
     sheet: Annotated[str, typer.Option(help="Hash of the sheet that you have read, or its first 12 characters.")] = "",

@@ -38,7 +38,7 @@ def init(
         known = books.find(conn, book or trading.book.name) is not None
         at_broker = trading.book.broker != "simulated" and book in (None, "", trading.book.name)
         first = parse_day(before) if before else pipeline.last_available_session(found, conn, now())
-        rows = max([r.lookback_bars for r in market.rules(found)] + [trading.risk.volatility_lookback_bars + 1])
+        rows = market.window_rows(found)
         warm = calendar.previous_session(first)
         for _ in range(rows):
             warm = calendar.previous_session(warm)

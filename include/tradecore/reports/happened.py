@@ -29,6 +29,17 @@ _FRACTION_RULES = {
     "name_cap": "position limit: {} asked for, {} allowed",
     "gross_cap": "gross exposure limit: {} asked for, {} allowed",
     "turnover_cap": "turnover limit: {} asked for, {} allowed",
+    "liquidity_cap": "limit of the traded value: {} asked for, {} allowed",
+    "group_cap": "group limit: {} asked for, {} allowed",
+    "cluster_cap": "limit of names that move together: {} asked for, {} allowed",
+    "max_names": "one name too many: {} asked for, {} allowed",
+    "min_names": "too few names: {} asked for, {} allowed",
+    "leverage_cap": "leverage limit: {} asked for, {} allowed",
+    "net_cap": "net exposure limit: {} asked for, {} allowed",
+    "beta_cap": "beta limit: {} asked for, {} allowed",
+    "stress_cap": "stress limit: a loss of {} asked for, {} allowed",
+    "throttle": "a strategy in its drawdown: {} of its capital before, {} now",
+    "tail_cap": "limit of the expected loss: {} asked for, {} allowed",
 }
 _QUANTITY_RULES = {
     "reduce_only": "no order for {} shares: the book only reduces",
@@ -60,7 +71,7 @@ def limit_text(line: LimitLine) -> str:
         asked, allowed = (
             formats.percent(from_quanta(value, WEIGHT_SCALE)) for value in (line.before_value, line.after_value)
         )
-        return _FRACTION_RULES[line.rule].format(asked, allowed)
+        return _FRACTION_RULES[line.rule].format(asked, allowed) + (f" ({line.detail})" if line.detail else "")
     if line.rule in _QUANTITY_RULES:
         return _QUANTITY_RULES[line.rule].format(formats.shares(shares(abs(line.before_value))))
     if line.rule == "halted":

@@ -87,9 +87,22 @@ def allocations(inputs: Inputs) -> Ints:
             upcoming,
             inputs.instruments,
             inputs.params,
+            inputs.outlook.at(t) if inputs.outlook else None,
+            _before(inputs, t),
         )
         book, _ = step.plan(book, decision, bar, upcoming, inputs.instruments, inputs.params)
     return held
+
+
+def _before(inputs: Inputs, t: int) -> Floats | None:
+    """Return the scores before bar t that throttles ask for; NaN from before the first bar."""
+    bars = inputs.outlook.plan.throttle_bars if inputs.outlook else 0
+    if not bars:
+        return None
+    out = np.full((bars, *inputs.scores.shape[1:]), np.nan)
+    have = min(t, bars)
+    out[bars - have :] = inputs.scores[t - have : t]
+    return out
 
 
 def gains_of_strategies(result: Backtest, moved: Flows, held: Ints) -> tuple[Floats, Floats, Floats]:

@@ -17,6 +17,7 @@ from tradecore.context import book_calendar
 from tradecore.errors import SessionError
 from tradecore.model import CASH, EQUITY, PEAK, STATE_NAMES, Capital, Floats, Instruments, Market, StepParams, new_book
 from tradecore.reports import metrics
+from tradecore.risk.outlook import Outlook
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
 from tradecore.units import MONEY_SCALE, to_quanta, usd
@@ -37,6 +38,7 @@ class Inputs:
     strategies: tuple[str, ...]
     cash_e4: int
     days: tuple[date, ...]
+    outlook: Outlook | None = None
     gaps: tuple[date, ...] = ()  # sessions in the range without a bar of any member
 
 
@@ -115,6 +117,7 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
         strategies=names,
         cash_e4=to_quanta(settings.initial_cash_usd, MONEY_SCALE),
         days=tuple(days),
+        outlook=market.outlook_of(panel, len(ends), settings, calendar, names),
         gaps=gaps,
     )
 
@@ -152,7 +155,14 @@ def fold(inputs: Inputs) -> step.FoldResult:
         n_orders=8,
     )
     return step.fold(
-        book, inputs.market, inputs.scores, inputs.capital, inputs.volatility, inputs.instruments, inputs.params
+        book,
+        inputs.market,
+        inputs.scores,
+        inputs.capital,
+        inputs.volatility,
+        inputs.instruments,
+        inputs.params,
+        outlook=inputs.outlook,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tradecore._kernels import div_floor, inlined, kernel, mul_div_floor, mul_div_trunc, trunc_to
-from tradecore.model import EQUAL_WEIGHT, EV_GROSS_CAP, EV_NAME_CAP, EV_TURNOVER_CAP
+from tradecore.model import EQUAL_WEIGHT, EV_GROSS_CAP, EV_NAME_CAP, EV_TURNOVER_CAP, GIVEN_WEIGHT
 from tradecore.portfolio._kernels import log_event
 
 
@@ -38,6 +38,8 @@ def size_weights(score, capital, volatility, traded, left, params, weight, activ
                 continue
             if params.sizing == EQUAL_WEIGHT:
                 base = min(params.max_position, params.max_exposure / seen)
+            elif params.sizing == GIVEN_WEIGHT:
+                base = 1.0
             else:
                 if np.isnan(volatility[i]):
                     continue

@@ -142,6 +142,7 @@ def load_session_report(
         window=window,
         steps=_steps(read, version) if real and submitted else (),
         differences=_differences(read),
+        risk=(read.first("risk") or {"measures": None})["measures"],
     )
 
 

@@ -64,6 +64,7 @@ class Day:
     failed: tuple[str, ...]  # strategies that failed then, and count as failed now
     decided: bool  # whether there was a decision
     following: Market | None  # [2, n]: the next bar, and the actions of the one after it
+    past: np.ndarray | None = None  # [bars, S, n] the scores stored before it, where a throttle asks for them
 
 
 def compute(day: Day, settings: Settings) -> Record:
@@ -118,7 +119,8 @@ def _decide(day: Day, settings: Settings, params: StepParams, book: Book) -> Rec
     here, upcoming = market.bar_row(day.bar, 0), market.bar_row(day.bar, 1)
     capital = market.capital_of(rules, day.axes.strategies, day.panel.instruments)
     volatility = market.volatility_now(day.panel, settings, book_calendar(settings))
-    decision, _ = step.decide(book, scores, capital, volatility, here, upcoming, instruments, params)
+    outlook = market.outlook_of(day.panel, 1, settings, book_calendar(settings), day.axes.strategies)
+    decision, _ = step.decide(book, scores, capital, volatility, here, upcoming, instruments, params, outlook, day.past)
     planned, journal = step.plan(book, decision, here, upcoming, instruments, params)
     out: Record = {"signal": signal, "risk": _risk(day, decision), "plan": _plan(day, journal)}
     if day.following is not None:

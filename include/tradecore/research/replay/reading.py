@@ -14,9 +14,11 @@ from tradecore import configurations, market, provenance
 from tradecore.bars import Panel
 from tradecore.config_models import Trading
 from tradecore.context import Context
+from tradecore.decision import past_scores
 from tradecore.errors import BookError, ConfigError
 from tradecore.model import STATE_NAMES, Instrument
 from tradecore.research.replay.day import Day, Record, score_e9
+from tradecore.risk.plan import throttle_bars
 from tradecore.settings import Settings
 from tradecore.settlement import bar_as_of
 from tradecore.storage import bars as stored
@@ -156,6 +158,7 @@ def read(
         ended=_ended(ctx, after.order_ids),
         failed=tuple(failed) if happened_failures else (),
         decided=then.version > 0,
+        past=past_scores(ctx, axes, throttle_bars(settings.trading)),
         following=following,
     )
     data = provenance.data_hash(panel, market.bar_row(bar, 1)) if then.version and trading is None else ""

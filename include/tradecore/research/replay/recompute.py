@@ -29,6 +29,8 @@ def save(day: Day, configured: dict[str, str], home: Path, folder: Path) -> None
         record = getattr(day, name)
         if record is not None:
             arrays |= {f"{name}.{field}": array for field, array in zip(record._fields, record, strict=True)}
+    if day.past is not None:
+        arrays["past"] = day.past
     np.savez(folder / "day.npz", **arrays)
     plain = {
         "book": day.book,
@@ -85,6 +87,7 @@ def load(folder: Path) -> Day:
         failed=tuple(plain["failed"]),
         decided=plain["decided"],
         following=record(Market, "following"),
+        **({"past": arrays["past"]} if "past" in arrays else {}),
     )
 
 

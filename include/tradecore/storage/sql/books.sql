@@ -205,3 +205,16 @@ FROM order_events WHERE client_order_id = %(id)s
 INSERT INTO state_events (book, bar_end_at, event_no, from_state, to_state, actor, reason)
 SELECT %(book)s, %(bar_end)s, coalesce(max(event_no), 0) + 1, %(old)s, %(new)s, %(actor)s, %(reason)s
 FROM state_events WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND actor <> 'breaker'
+
+-- name: add_flatten
+INSERT INTO flatten_orders (book, bar_end_at, actor, reason)
+VALUES (%(book)s, %(bar_end)s, %(actor)s, %(reason)s) ON CONFLICT (book, bar_end_at) DO NOTHING
+
+-- name: flattened
+-- Whether the newest order to sell everything is in force at a bar: nobody ordered ACTIVE since.
+SELECT 1 FROM flatten_orders f
+CROSS JOIN (SELECT %s::text AS book, %s::timestamptz AS bar_end_at) k
+WHERE f.book = k.book AND f.bar_end_at <= k.bar_end_at
+  AND NOT EXISTS (SELECT 1 FROM state_events e WHERE e.book = k.book AND e.to_state = 0 AND e.actor NOT LIKE 'breaker%%'
+                  AND e.bar_end_at > f.bar_end_at AND e.bar_end_at <= k.bar_end_at)
+LIMIT 1

@@ -114,3 +114,7 @@ WHERE (reports.path, reports.content_hash) IS DISTINCT FROM (excluded.path, excl
 
 -- name: report
 SELECT path, content_hash FROM reports WHERE book = %s AND bar_end_at = %s
+
+-- name: signals_since
+SELECT bar_end_at, strategy, instrument_id, score FROM signals
+WHERE book = %s AND bar_end_at >= %s AND bar_end_at < %s

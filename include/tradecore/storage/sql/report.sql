@@ -92,6 +92,9 @@ WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND version = %(version)s ORD
 SELECT rule, instrument_id, before_value, after_value, detail FROM risk_events
 WHERE book = %(book)s AND bar_end_at = %(bar_end)s AND version = %(version)s ORDER BY event_no
 
+-- name: risk
+SELECT measures FROM portfolio_risk WHERE book = %(book)s AND bar_end_at = %(bar_end)s
+
 -- name: sheet
 SELECT i.*, e.status, e.detail AS status_detail, 0::bigint AS filled_e6
 FROM intents i
