@@ -53,7 +53,7 @@ mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must
 metrics-peers: venv-dev ## empyrical and quantstats, in an environment of their own: the golden figures, and ours beside them
 	@.venv/bin/python -m venv .local/peers && .local/peers/bin/python -m pip install --quiet -r tests/golden/metrics-peers.in
 	@.local/peers/bin/python tests/golden/make_metrics_peers.py --check
-	@$(RUN) --no-database python -m pytest -q tests/unit/reports/test_metrics_peers.py
+	@$(RUN) --no-database python -m pytest -q tests/unit/reports/test_metrics_peers.py tests/unit/reports/test_metrics_complete.py
 
 risk-peers: venv-dev ## skfolio, riskfolio-lib and PyPortfolioOpt, in an environment of their own: the golden figures, and ours beside them
 	@.venv/bin/python -m venv .local/risk-peers && .local/risk-peers/bin/python -m pip install --quiet -r tests/golden/risk-peers.in

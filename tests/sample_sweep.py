@@ -65,6 +65,7 @@ def job(strategy: str, *params: str, rows: int = 400, **options: Any) -> Job:
         symbols=panel.symbols,
         due={s: (to_day(date.min), to_day(date.max)) for s in panel.symbols},
         own_folder=Path("none"),
+        kind=str({**spec, **options}["strategy"]),
         cost_bps=COST_BPS,
         bars_per_year=252.0,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
 import psycopg
 
+from tradecore import tax_lots
 from tradecore.errors import BookError
+from tradecore.lot_matching import Method
 from tradecore.settings import Settings
 from tradecore.storage import books, queries
-from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE, from_quanta, shares, usd
+from tradecore.units import PRICE_SCALE, from_quanta, shares, usd
 
 SQL = queries.load("views")
 
@@ -153,21 +156,26 @@ def checks_text(found: list[dict[str, Any]]) -> str:
 
 def lots(conn: psycopg.Connection, name: str) -> list[dict[str, Any]]:
     """Return the tax lots that a book holds, oldest first a name: quantity, whole cost, cost a share, since when."""
-    found = []
-    for symbol, number, qty, cost, opened_at in conn.execute(SQL["lots"], {"book": name}).fetchall():
-        held, spent = from_quanta(qty, QTY_SCALE), from_quanta(cost, MONEY_SCALE)
-        price = (spent / held).quantize(from_quanta(1, PRICE_SCALE)) if held else None
+    found: list[dict[str, Any]] = []
+    for lot in tax_lots.open_lots(conn, name):
+        price = (lot.cost_usd / lot.qty).quantize(from_quanta(1, PRICE_SCALE))
+        number = sum(1 for other in found if other["symbol"] == lot.symbol)
         found.append(
             {
-                "symbol": symbol,
+                "symbol": lot.symbol,
                 "lot": number,
-                "qty": shares(qty),
-                "cost_usd": spent,
+                "qty": lot.qty,
+                "cost_usd": lot.cost_usd,
                 "price_usd": price,
-                "opened_at": opened_at,
+                "opened_at": lot.opened_at,
             }
         )
     return found
+
+
+def closed_lots(conn: psycopg.Connection, name: str, method: Method) -> list[dict[str, Any]]:
+    """Return what a book sold of which lot, without fees, in the order of its fills, by a method of matching."""
+    return [{**asdict(lot), "gain_usd": lot.gain_usd} for lot in tax_lots.closed_lots(conn, name, method=method)]
 
 
 def lots_text(found: list[dict[str, Any]]) -> str:
@@ -178,3 +186,15 @@ def lots_text(found: list[dict[str, Any]]) -> str:
         for lot in found
     ]
     return "\n".join(lines) if lines else "  no lots"
+
+
+def closed_lots_text(found: list[dict[str, Any]]) -> str:
+    """Return closed lots, one a line, and the sum of their gains."""
+    lines = [
+        f"  {lot['symbol']:<6} {lot['qty']:>12}  {lot['opened_at']:%Y-%m-%d} to {lot['closed_at']:%Y-%m-%d}  cost "
+        f"{lot['cost_usd']:>14,.2f}  proceeds {lot['proceeds_usd']:>14,.2f}  gain {lot['gain_usd']:>12,.2f}"
+        for lot in found
+    ]
+    if not lines:
+        return "  nothing was sold yet"
+    return "\n".join([*lines, f"  gain without fees {sum(lot['gain_usd'] for lot in found):,.2f} USD"])

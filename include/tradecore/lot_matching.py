@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Literal
+
+from tradecore.units import from_ns, shares, usd
 
 Method = Literal["fifo", "lifo", "hifo"]
 METHODS: tuple[Method, ...] = ("fifo", "lifo", "hifo")
@@ -47,6 +51,23 @@ class Closed:
     closed_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxLot:
+    """A part of a lot, without fees; closed_at and proceeds None while it is open. A short has a negative quantity; of
+    one that is open, cost is what it brought, negative."""
+
+    symbol: str
+    qty: Decimal
+    cost_usd: Decimal
+    opened_at: datetime
+    closed_at: datetime | None = None
+    proceeds_usd: Decimal | None = None
+
+    @property
+    def gain_usd(self) -> Decimal | None:
+        return None if self.proceeds_usd is None else self.proceeds_usd - self.cost_usd
+
+
 def match(
     moves: Iterable[Move], method: Method = "fifo", adopted: Mapping[int, Sequence[Lot]] | None = None
 ) -> tuple[list[Closed], dict[int, list[Lot]]]:
@@ -71,6 +92,27 @@ def match(
         if closing < abs(move.qty):
             _open(mine, move.qty - side * closing, side * (move.notional - closed_for), move.at_ns)
     return closed, lots
+
+
+def tax_lots(closed: Iterable[Closed], left: Mapping[int, Sequence[Lot]], symbols: Mapping[int, str]) -> list[TaxLot]:
+    """Return what `match` found as records: closed lots in the order of their sale, then the open ones by symbol."""
+    found = [
+        TaxLot(
+            symbol=symbols[c.instrument],
+            qty=shares(c.qty),
+            cost_usd=usd(c.cost),
+            proceeds_usd=usd(c.proceeds),
+            opened_at=from_ns(c.opened_ns),
+            closed_at=from_ns(c.closed_ns),
+        )
+        for c in closed
+    ]
+    for i in sorted(left, key=lambda i: symbols[i]):
+        found += [
+            TaxLot(symbol=symbols[i], qty=shares(lot.qty), cost_usd=usd(lot.cost), opened_at=from_ns(lot.opened_ns))
+            for lot in left[i]
+        ]
+    return found
 
 
 def _open(lots: list[Lot], qty: int, cost: int, ns: int) -> None:

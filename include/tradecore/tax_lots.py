@@ -10,61 +10,34 @@ what is left open in the end is then the book's lots again, which the tests hold
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 import psycopg
 
-from tradecore.lot_matching import Lot, Method, Move, match
+from tradecore.lot_matching import Lot, Method, Move, TaxLot, match
+from tradecore.lot_matching import tax_lots as named
 from tradecore.storage import books, queries
 from tradecore.units import from_ns, shares, to_ns, usd
 
 SQL = queries.load("lots")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenLot:
-    """Shares that are held, and what they cost without fees. opened_at: the bar that bought (or adopted) them."""
-
-    symbol: str
-    qty: Decimal
-    cost_usd: Decimal
-    opened_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedLot:
-    """Shares of one lot that one fill closed; gain is proceeds less cost, both without fees. qty < 0: a short."""
-
-    symbol: str
-    qty: Decimal
-    cost_usd: Decimal
-    proceeds_usd: Decimal
-    opened_at: datetime
-    closed_at: datetime
-
-    @property
-    def gain_usd(self) -> Decimal:
-        return self.proceeds_usd - self.cost_usd
-
-
-def open_lots(conn: psycopg.Connection, book: str, bar_end: datetime | None = None) -> list[OpenLot]:
+def open_lots(conn: psycopg.Connection, book: str, bar_end: datetime | None = None) -> list[TaxLot]:
     """Return what is held after a bar (default: the last), by symbol, the oldest first."""
     at = bar_end or _last(conn, book)
     rows = conn.execute(SQL["open_lots"], {"book": book, "bar_end": at}).fetchall()
-    return [OpenLot(symbol=r[0], qty=shares(r[2]), cost_usd=usd(r[3]), opened_at=from_ns(r[4])) for r in rows]
+    return [TaxLot(symbol=r[0], qty=shares(r[2]), cost_usd=usd(r[3]), opened_at=from_ns(r[4])) for r in rows]
 
 
 def closed_lots(
     conn: psycopg.Connection, book: str, bar_end: datetime | None = None, method: Method = "fifo"
-) -> list[ClosedLot]:
+) -> list[TaxLot]:
     """Return what was closed up to a bar (default: the last), in the order of the fills, by a method of matching."""
     closed, _ = _replay(conn, book, bar_end, method)
     return closed
 
 
-def replayed(conn: psycopg.Connection, book: str, bar_end: datetime | None = None) -> list[OpenLot]:
+def replayed(conn: psycopg.Connection, book: str, bar_end: datetime | None = None) -> list[TaxLot]:
     """Return the open lots as the fills and splits make them: those of `open_lots`, or the ledger is not whole."""
     _, lots = _replay(conn, book, bar_end)
     return lots
@@ -77,7 +50,7 @@ def _last(conn: psycopg.Connection, book: str) -> datetime | None:
 
 def _replay(
     conn: psycopg.Connection, book: str, bar_end: datetime | None, method: Method = "fifo"
-) -> tuple[list[ClosedLot], list[OpenLot]]:
+) -> tuple[list[TaxLot], list[TaxLot]]:
     key = {"book": book, "bar_end": bar_end or _last(conn, book)}
     adopted: dict[int, list[Lot]] = defaultdict(list)
     for instrument, qty, cost, opened_ns in conn.execute(SQL["adopted"], key).fetchall():
@@ -88,21 +61,5 @@ def _replay(
     ]
     ids = sorted({*adopted, *(move.instrument for move in moves)})
     symbols: dict[int, str] = dict(conn.execute(SQL["symbols"], (ids,)).fetchall())
-    closed, left = match(moves, method, adopted)
-    sold = [
-        ClosedLot(
-            symbol=symbols[c.instrument],
-            qty=shares(c.qty),
-            cost_usd=usd(c.cost),
-            proceeds_usd=usd(c.proceeds),
-            opened_at=from_ns(c.opened_ns),
-            closed_at=from_ns(c.closed_ns),
-        )
-        for c in closed
-    ]
-    held = [
-        OpenLot(symbol=symbols[i], qty=shares(lot.qty), cost_usd=usd(lot.cost), opened_at=from_ns(lot.opened_ns))
-        for i in sorted(left, key=lambda i: symbols[i])
-        for lot in left[i]
-    ]
-    return sold, held
+    found = named(*match(moves, method, adopted), symbols)
+    return [lot for lot in found if lot.closed_at], [lot for lot in found if not lot.closed_at]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import math
 import sys
@@ -58,6 +59,7 @@ def thinned(series: pd.Series) -> pd.Series:
 def figures(r: pd.Series, b: pd.Series) -> dict[str, Any]:
     """Return every figure of both libraries by name."""
     greeks, batting = qs.greeks(r, b), ep.batting_average(r, b)
+    months, years = qs.compare(r, b, aggregate="eom"), qs.compare(r, b, aggregate="eoy")
     details = qs.drawdown_details(qs.to_drawdown_series(r)).sort_values("max drawdown", kind="stable").head(5)
     out: dict[str, Any] = {
         "ep.alpha": ep.alpha(r, b),
@@ -82,9 +84,13 @@ def figures(r: pd.Series, b: pd.Series) -> dict[str, Any]:
         "ep.roll_alpha": thinned(ep.roll_alpha(r, b, window=126)),
         "ep.roll_annual_volatility": thinned(ep.roll_annual_volatility(r, 126)),
         "ep.roll_beta": thinned(ep.roll_beta(r, b, window=126)),
+        "ep.roll_down_capture": thinned(ep.roll_down_capture(r, b, window=126)),
         "ep.roll_max_drawdown": thinned(ep.roll_max_drawdown(r, 126)),
         "ep.roll_sharpe_ratio": thinned(ep.roll_sharpe_ratio(r, 126)),
         "ep.roll_sortino_ratio": thinned(ep.roll_sortino_ratio(r, 126)),
+        "ep.roll_up_capture": thinned(ep.roll_up_capture(r, b, window=126)),
+        "ep.roll_up_down_capture": thinned(ep.roll_up_down_capture(r, b, window=126)),
+        "ep.roll_up_capture of 2": thinned(ep.roll_up_capture(r, b, window=2)),
         "ep.sharpe_ratio": ep.sharpe_ratio(r),
         "ep.sharpe_ratio 0.01 %": ep.sharpe_ratio(r, risk_free=0.0001),
         "ep.sortino_ratio": ep.sortino_ratio(r),
@@ -110,6 +116,11 @@ def figures(r: pd.Series, b: pd.Series) -> dict[str, Any]:
         "qs.calmar": qs.calmar(r),
         "qs.common_sense_ratio": qs.common_sense_ratio(r),
         "qs.comp": qs.comp(r),
+        "qs.compare months": [months["Returns"], months["Benchmark"], months["Multiplier"]],
+        "qs.compare months won": list(months["Won"]),
+        "qs.compare years": [years["Returns"], years["Benchmark"], years["Multiplier"]],
+        "qs.compsum": thinned(qs.compsum(r)),
+        "qs.conditional_value_at_risk": qs.conditional_value_at_risk(r),
         "qs.consecutive_losses": qs.consecutive_losses(r),
         "qs.consecutive_wins": qs.consecutive_wins(r),
         "qs.cpc_index": qs.cpc_index(r),
@@ -118,10 +129,16 @@ def figures(r: pd.Series, b: pd.Series) -> dict[str, Any]:
         "qs.distribution outliers": [len(v["outliers"]) for v in (qs.distribution(r)[k] for k in ("Daily", "Monthly"))],
         "qs.drawdown_details": [[row["start"], row["valley"], row["max drawdown"]] for _, row in details.iterrows()],
         "qs.expected_return": qs.expected_return(r),
+        "qs.expected_shortfall": qs.expected_shortfall(r),
         "qs.exposure": qs.exposure(r),
         "qs.gain_to_pain_ratio": qs.gain_to_pain_ratio(r),
+        "qs.geometric_mean": qs.geometric_mean(r),
+        "qs.ghpr": qs.ghpr(r),
         "qs.greeks alpha": greeks["alpha"],
         "qs.greeks beta": greeks["beta"],
+        "qs.implied_volatility": thinned(qs.implied_volatility(r)),
+        "qs.implied_volatility of 63": thinned(qs.implied_volatility(r, 63)),
+        "qs.implied_volatility of all": qs.implied_volatility(r, annualize=False),
         "qs.information_ratio": qs.information_ratio(r, b),
         "qs.kelly_criterion": qs.kelly_criterion(r),
         "qs.kurtosis": qs.kurtosis(r),
@@ -130,21 +147,29 @@ def figures(r: pd.Series, b: pd.Series) -> dict[str, Any]:
         "qs.omega": qs.omega(r),
         "qs.outlier_loss_ratio": qs.outlier_loss_ratio(r),
         "qs.outlier_win_ratio": qs.outlier_win_ratio(r),
+        "qs.outliers": qs.outliers(r),
+        "qs.outliers 99 %": qs.outliers(r, 0.99),
         "qs.payoff_ratio": qs.payoff_ratio(r),
+        "qs.pct_rank": thinned(qs.pct_rank((1.0 + r).cumprod()).iloc[59:]),
+        "qs.pct_rank of 5": thinned(qs.pct_rank(r.round(2), 5).iloc[4:]),
         "qs.probabilistic_adjusted_sortino_ratio": qs.probabilistic_adjusted_sortino_ratio(r),
         "qs.probabilistic_sharpe_ratio": qs.probabilistic_sharpe_ratio(r),
         "qs.probabilistic_sortino_ratio": qs.probabilistic_sortino_ratio(r),
         "qs.profit_factor": qs.profit_factor(r),
         "qs.profit_ratio": qs.profit_ratio(r),
+        "qs.r2": qs.r2(r, b),
         "qs.r_squared": qs.r_squared(r, b),
         "qs.rar": qs.rar(r),
         "qs.recovery_factor": qs.recovery_factor(r),
+        "qs.remove_outliers": thinned(qs.remove_outliers(r)),
         "qs.risk_of_ruin": qs.risk_of_ruin(r),
         "qs.risk_return_ratio": qs.risk_return_ratio(r),
+        "qs.rolling_alpha": thinned(qs.rolling_greeks(r, b, 126)["alpha"]),
         "qs.rolling_beta": thinned(qs.rolling_greeks(r, b, 126)["beta"]),
         "qs.rolling_sharpe": thinned(qs.rolling_sharpe(r)),
         "qs.rolling_sortino": thinned(qs.rolling_sortino(r)),
         "qs.rolling_volatility": thinned(qs.rolling_volatility(r)),
+        "qs.ror": qs.ror(r),
         "qs.serenity_index": qs.serenity_index(r),
         "qs.sharpe": qs.sharpe(r),
         "qs.skew": qs.skew(r),
@@ -156,13 +181,35 @@ def figures(r: pd.Series, b: pd.Series) -> dict[str, Any]:
         "qs.treynor_ratio": qs.treynor_ratio(r, b),
         "qs.ulcer_index": qs.ulcer_index(r),
         "qs.ulcer_performance_index": qs.ulcer_performance_index(r),
+        "qs.upi": qs.upi(r),
         "qs.value_at_risk": qs.value_at_risk(r),
+        "qs.var": qs.var(r),
         "qs.volatility": qs.volatility(r),
+        "qs.win_loss_ratio": qs.win_loss_ratio(r),
         "qs.win_rate": qs.win_rate(r),
         "qs.worst": qs.worst(r),
         "qs.worst year": qs.worst(r, aggregate="eoy"),
     }
     return {key: plain(value) for key, value in out.items()}
+
+
+def table() -> dict[str, str]:
+    """Return quantstats' own table of the first case as it prints it."""
+    from quantstats import reports
+
+    symbol, benchmark = CASES[0]
+    r = returns_of(symbol)
+    b = returns_of(benchmark).reindex(r.index)
+    rows = reports.metrics(r, benchmark=b, mode="full", display=False, internal=True)["Strategy"]
+    return {str(name): str(value) for name, value in rows.items()}
+
+
+def functions() -> dict[str, list[str]]:
+    """Return the public functions of both libraries: what the test must have a place or a reason for."""
+    return {
+        name: sorted(k for k, v in vars(module).items() if inspect.isfunction(v) and not k.startswith("_"))
+        for name, module in (("ep", ep), ("qs", qs))
+    }
 
 
 def made() -> dict[str, Any]:
@@ -173,7 +220,8 @@ def made() -> dict[str, Any]:
         r = returns_of(symbol)
         cases[f"{symbol}/{benchmark}"] = figures(r, returns_of(benchmark).reindex(r.index))
     versions = {name: metadata.version(name) for name in ("empyrical-reloaded", "quantstats", "pandas", "numpy")}
-    return {"origin": __doc__.splitlines()[0], "every": EVERY, "versions": versions, "cases": cases}
+    head = {"origin": __doc__.splitlines()[0], "every": EVERY, "versions": versions}
+    return {**head, "functions": functions(), "table": table(), "cases": cases}
 
 
 def a_line_each(content: dict[str, Any]) -> str:
@@ -210,6 +258,8 @@ def main() -> int:
         for key, value in kept.items()
         if not same(value, now["cases"][case].get(key))
     ]
+    wrong += [f"table: {k}: {v} now" for k, v in now["table"].items() if then["table"].get(k) != v]
+    wrong += [f"{k}: other public functions now" for k, v in now["functions"].items() if then["functions"][k] != v]
     print(
         "\n".join(wrong)
         or f"proof: {sum(map(len, then['cases'].values()))} golden figures are what {now['versions']} say"

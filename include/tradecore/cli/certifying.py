@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tradecore.cli.shell import EXIT_UNHEALTHY, Json, app, connection, load_settings, now, parse_day, show
+from tradecore.cli.shell import EXIT_UNHEALTHY, Json, app, compiling, connection, load_settings, now, parse_day, show
 
 
 @app.command()
@@ -43,7 +43,7 @@ def certify(
         elif done == 0 or done == all_:
             typer.echo(f"  {what}", err=True)
 
-    with connection(found) as conn:
+    with compiling(), connection(found) as conn:
         made = research.certify(
             found,
             conn,

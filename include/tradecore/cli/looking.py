@@ -12,6 +12,8 @@ from tradecore.cli.shell import (
     Book,
     Day,
     Json,
+    LotMethod,
+    Lots,
     app,
     connection,
     load_settings,
@@ -26,9 +28,14 @@ from tradecore.cli.shell import (
 def show_book(
     book: Book = "",
     lots: Annotated[bool, typer.Option("--lots", help="With the tax lots: since when, at what cost.")] = False,
+    closed_lots: Annotated[bool, typer.Option("--closed-lots", help="With what was sold of which lot.")] = False,
+    lot_method: Lots = LotMethod.fifo,
     as_json: Json = False,
 ) -> None:
-    """Show a book: cash, equity, state, positions. Example: python -m tradecore book --lots"""
+    """Show a book: cash, equity, state, positions, tax lots.
+
+    Example: python -m tradecore book --lots --closed-lots --lot-method hifo
+    """
     from tradecore import execution_views, views
 
     found = load_settings()
@@ -36,7 +43,11 @@ def show_book(
         record = views.book(conn, book or found.trading.book.name)
         if lots:
             record["lots"] = execution_views.lots(conn, record["book"])
+        if closed_lots:
+            record["closed_lots"] = execution_views.closed_lots(conn, record["book"], lot_method.value)
     text = views.book_text(record) + ("\n" + execution_views.lots_text(record["lots"]) if lots else "")
+    if closed_lots:
+        text += f"\nclosed lots, {lot_method}:\n" + execution_views.closed_lots_text(record["closed_lots"])
     show(record, as_json, text)
 
 

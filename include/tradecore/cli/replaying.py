@@ -19,6 +19,7 @@ from tradecore.cli.shell import (
     Day,
     Json,
     app,
+    compiling,
     connection,
     fail,
     load_settings,
@@ -97,7 +98,7 @@ def replay(
         found = load_settings()
         changing = bool(config or limits)
         results = []
-        with connection(found) as conn:
+        with compiling(), connection(found) as conn:
             for ctx in _bars(found, conn, book, day, bar):
                 result = run.replay(
                     ctx,
@@ -134,16 +135,30 @@ def _changed(then: Trading, config: str, limits: str) -> Trading:
 
 def _limits(text: str) -> dict[str, Any]:
     """Return keys of `risk` from 'a=1,b=2' or a YAML file, which may hold them below `risk`."""
-    import yaml
-
     if "=" not in text:
         path = Path(text)
         if not path.is_file():
             raise ConfigError(f"--limits: there is no file {text}.", next_step="name one, or write key=value,...")
-        read = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return {**(read.get("risk") or read)}
-    pairs = [part.split("=", 1) for part in text.split(",") if "=" in part]
-    return {key.strip(): yaml.safe_load(value) for key, value in pairs}
+        read = _yaml(path.read_text(encoding="utf-8"), text) or {}
+        found = read.get("risk", read) if isinstance(read, dict) else read
+        if not isinstance(found, dict):
+            raise ConfigError(f"--limits: {text} has no keys of `risk`.", next_step="write them as key: value")
+        return {**found}
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(key.strip() and sign for key, sign, _ in pairs):
+        raise ConfigError(f"--limits {text!r} is no key=value,...", next_step="write max_exposure=0.5,max_turnover=0.1")
+    return {key.strip(): _yaml(value, text) for key, _, value in pairs}
+
+
+def _yaml(text: str, said: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(
+            f"--limits {said!r}: {text!r} cannot be read.", next_step="write max_exposure=0.5,max_turnover=0.1"
+        ) from error
 
 
 @app.command("prove-day")
@@ -158,7 +173,7 @@ def prove_day(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) ->
     with _trouble_is_2():
         found = load_settings()
         results, differs = [], False
-        with connection(found) as conn:
+        with compiling(), connection(found) as conn:
             for ctx in _bars(found, conn, book, day, bar):
                 try:
                     results.append(pipeline.prove(ctx))

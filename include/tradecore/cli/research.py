@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tradecore.cli.shell import Day, Json, app, connection, load_settings, now, parse_day, show, writable
+from tradecore.cli.shell import (
+    Day,
+    Json,
+    LotMethod,
+    Lots,
+    app,
+    compiling,
+    connection,
+    load_settings,
+    now,
+    parse_day,
+    show,
+    writable,
+)
 from tradecore.errors import ConfigError
 
 if TYPE_CHECKING:
     from tradecore.research.backtest import Backtest
     from tradecore.research.overrides import Overrides
-
-
-class LotMethod(StrEnum):
-    """Which lots a sale closes: first in, last in, or the dearest first."""
-
-    fifo = "fifo"
-    lifo = "lifo"
-    hifo = "hifo"
 
 
 backtests = typer.Typer(no_args_is_help=True, help="Backtests that were kept.")
@@ -48,7 +52,7 @@ def backtest(
     trades: Annotated[Path | None, typer.Option("--trades", help="Write each fill as CSV.")] = None,
     round_trips: Annotated[Path | None, typer.Option("--round-trips", help="Write each round trip as CSV.")] = None,
     lots: Annotated[Path | None, typer.Option("--lots", help="Write each tax lot as CSV.")] = None,
-    lot_method: Annotated[LotMethod, typer.Option("--lot-method", help="Which lots a sale closes.")] = LotMethod.fifo,
+    lot_method: Lots = LotMethod.fifo,
     as_json: Json = False,
 ) -> None:
     """Fold the same step over history: what production would have done. Nothing is stored without --keep.
@@ -63,31 +67,23 @@ def backtest(
     wanted = _overrides(cash, strategies, params, cost_bps)
     for path in (Path(report) if report else None, equity, trades, round_trips, lots):
         writable(path)
-    with connection(found) as conn:
-        if keep:
-            row = kept.run(
-                found,
-                conn,
-                first=days[0],
-                last=days[1],
-                overrides=wanted,
-                benchmark=benchmark,
-                now=now(),
-                allow_gaps=allow_gaps,
-            )
-            show(asdict(row), as_json, kept.summary(row))
-            return
-        chosen = apply(found, wanted)
+    chosen, row = apply(found, wanted), None
+    with compiling(), connection(found) as conn:
         result = research.run(chosen, conn, first=days[0], last=days[1], allow_gaps=allow_gaps)
+        if keep:
+            row = kept.keep(result, chosen, conn, overrides=wanted, benchmark=benchmark, now=now())
     relative = sheet.relative(result, benchmark)
     _write_frames(result, {"equity": equity, "trades": trades, "round_trips": round_trips}, lots, lot_method)
     text = research.summary(result)
     text += "".join(f"\n{name:<22} {value:>12.4f}" for name, value in _against(relative).items())
+    record: dict[str, object] = research.as_records(result) | ({"relative": relative} if relative else {})
+    if row is not None:
+        record, text = asdict(row), kept.summary(row)
     if report:
         kept.write_page(sheet.tear_sheet(result, chosen, benchmark=benchmark), Path(report))
+        record |= {"report": report}
         text += f"\nreport {report}"
-    record = research.as_records(result) | ({"relative": relative} if relative else {})
-    show(record | ({"report": report} if report else {}), as_json, text)
+    show(record, as_json, text)
 
 
 @backtests.command("list")
@@ -171,7 +167,7 @@ def analyse(
 
     found = load_settings()
     page = writable(Path(out) if out else None)
-    with connection(found) as conn:
+    with compiling(), connection(found) as conn:
         until = parse_day(last) if last else pipeline.last_available_session(found, conn, now())
         since = parse_day(first) if first else until - timedelta(days=5 * 365)
         names = tuple(name.strip() for name in symbols.split(",") if name.strip())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,9 +30,19 @@ app = typer.Typer(
     help="A trading day as one function: the stages of a session, one by one or together.",
 )
 
+
+class LotMethod(StrEnum):
+    """Which lots a sale closes: first in, last in, or the dearest first."""
+
+    fifo = "fifo"
+    lifo = "lifo"
+    hifo = "hifo"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Book = Annotated[str, typer.Option("--book", help="Name of the book; default: the configured one.")]
 Bar = Annotated[int, typer.Option("--bar", help="Which bar of the session, from 1; default: the one that is next.")]
+Lots = Annotated[LotMethod, typer.Option("--lot-method", help="Which lots a sale closes.")]
 Day = Annotated[str, typer.Argument(metavar="SESSION", help="A session's date, YYYY-MM-DD.")]
 EXIT_ERROR, EXIT_UNHEALTHY = 1, 2
 
@@ -81,7 +93,7 @@ def writable(path: Path | None) -> Path | None:
 
 def show(result: object, as_json: bool, human: str = "") -> None:
     if as_json:
-        typer.echo(json.dumps(result, indent=2, default=str))
+        typer.echo(json.dumps(plain(result), indent=2, default=str, allow_nan=False))
     elif human:
         typer.echo(human)
     elif isinstance(result, dict):
@@ -89,6 +101,15 @@ def show(result: object, as_json: bool, human: str = "") -> None:
             typer.echo(f"{key:<16} {value}")
     else:
         typer.echo(str(result))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: null for a figure that is not defined. NaN and infinity are no JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def now() -> datetime:
@@ -135,6 +156,28 @@ def connection(found: settings.Settings, *, migrated: bool = True, new: bool = F
         yield conn
 
 
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Tell, on stderr, of kernels that are compiled inside: the wait of the first time. It counts for no figure."""
+    from tradecore import compiling as compiler
+
+    on_terminal, said = sys.stderr.isatty(), [False]
+
+    def say(seconds: float, functions: int, ended: bool) -> None:
+        if ended:
+            text = f"  kernels are compiled: {functions} functions in {seconds:.0f} s; the next time they are there"
+            typer.echo(f"\r{text:<78}" if on_terminal else text, err=True)
+        elif on_terminal:
+            text = f"  compiling kernels, once, about a minute (several on a Pi): {seconds:.0f} s, {functions} so far"
+            typer.echo(f"\r{text:<78}", err=True, nl=False)
+        elif not said[0]:
+            typer.echo("  compiling kernels, once: about a minute, several on a Pi", err=True)
+        said[0] = True
+
+    with compiler.told(say):
+        yield
+
+
 def run_stage(
     name: str, day: str, book: str, bar: int, as_json: bool, call: Callable[[Any, Context], dict[str, object]]
 ) -> None:
@@ -142,7 +185,7 @@ def run_stage(
     from tradecore import pipeline
 
     found = load_settings()
-    with connection(found) as conn:
+    with compiling(), connection(found) as conn:
         bars = pipeline.contexts(
             found, conn, book=book or found.trading.book.name, session_date=parse_day(day), now=now()
         )

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tradecore import logs
-from tradecore.cli.shell import Bar, Book, Day, Json, app, connection, load_settings, now, parse_day, run_stage, show
+from tradecore.cli.shell import (
+    Bar,
+    Book,
+    Day,
+    Json,
+    app,
+    compiling,
+    connection,
+    load_settings,
+    now,
+    parse_day,
+    run_stage,
+    show,
+)
 from tradecore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,7 +118,7 @@ def run_session(day: Day, book: Book = "", as_json: Json = False) -> None:
         if not as_json:
             typer.echo(f"{stage:<22} " + "  ".join(f"{k}={v}" for k, v in result.items()))
 
-    with connection(found) as conn, logs.bind(run="cli", session=day, stage="run-session"):
+    with compiling(), connection(found) as conn, logs.bind(run="cli", session=day, stage="run-session"):
         done = pipeline.run_session(
             found,
             conn,

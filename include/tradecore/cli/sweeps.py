@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tradecore.cli.shell import Json, app, connection, load_settings, now, parse_day, show
+from tradecore.cli.shell import Json, app, compiling, connection, load_settings, now, parse_day, show
 from tradecore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ Params = Annotated[
 First = Annotated[str, typer.Option("--first", help="First session of the range, YYYY-MM-DD.")]
 Last = Annotated[str, typer.Option("--last", help="Last session of the range.")]
 Sample = Annotated[str, typer.Option("--sample", help="grid, random or sobol.")]
-Sets = Annotated[int, typer.Option("--n", help="Sets of a random or Sobol sample.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of a random or Sobol sample.")]
+Sets = Annotated[int, typer.Option("--n", min=0, help="Sets of a random or Sobol sample.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of a random or Sobol sample.")]
 Metric = Annotated[str, typer.Option("--metric", help="What is best: sharpe, sortino, calmar, total_return, ...")]
 Engine = Annotated[str, typer.Option("--engine", help="fold, screen (moving averages), or auto.")]
-ChunkSize = Annotated[int, typer.Option("--chunk-size", help="Sets a chunk; default: by engine.")]
-Jobs = Annotated[int, typer.Option("--jobs", help="Workers; -1: one a core.")]
+ChunkSize = Annotated[int, typer.Option("--chunk-size", min=0, help="Sets a chunk; default: by engine.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=-1, help="Workers; -1 (or 0): one a core.")]
 Backend = Annotated[str, typer.Option("--backend", help="Of joblib: loky, threading, or another by name.")]
 Yield = Annotated[bool, typer.Option("--yield-to-trading", help="Stand aside while the trading day runs.")]
 SweepId = Annotated[str, typer.Argument(metavar="SWEEP_ID", help="As `python -m tradecore sweeps list` shows it.")]
@@ -53,7 +53,7 @@ def sweep(
     chunk_size: ChunkSize = 0,
     jobs: Jobs = -1,
     backend: Backend = "loky",
-    top: Annotated[int, typer.Option("--top", help="How many of the best go through the production fold.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best go through the production fold.")] = 10,
     resume: Annotated[str, typer.Option("--resume", metavar="SWEEP_ID", help="Go on with a sweep.")] = "",
     yield_to_trading: Yield = False,
     as_json: Json = False,
@@ -72,13 +72,14 @@ def sweep(
     found = load_settings()
     if bool(strategy) == bool(resume):
         raise ConfigError("give a STRATEGY, or --resume SWEEP_ID.", next_step="python -m tradecore sweep --help")
-    with connection(found) as conn:
+    with compiling(), connection(found) as conn:
         if resume:
             plan = planning.resume(found, conn, resume)
         else:
             spec = _spec(found, strategy, param, first, last, sample, n, seed, metric, engine, chunk_size)
             plan = planning.begin(found, conn, spec, now())
-        _run(found, conn, plan, jobs, backend, yield_to_trading)
+        resumed = f"python -m tradecore sweep --resume {plan.sweep_id}"
+        _run(found, conn, plan, jobs, backend, yield_to_trading, resumed)
         lines = results.fold_best(conn, plan, top)
         record = planning.find(conn, plan.sweep_id)
         files = results.folder(found)
@@ -98,9 +99,11 @@ def walk_forward(
     first: First,
     last: Last,
     param: Params = None,
-    train: Annotated[int, typer.Option("--train", help="Sessions to optimise on.")] = 504,
-    test: Annotated[int, typer.Option("--test", help="Sessions to trade with what was best.")] = 126,
-    gap: Annotated[int, typer.Option("--gap", help="Sessions between them; default: the longest look-back.")] = -1,
+    train: Annotated[int, typer.Option("--train", min=1, help="Sessions to optimise on.")] = 504,
+    test: Annotated[int, typer.Option("--test", min=1, help="Sessions to trade with what was best.")] = 126,
+    gap: Annotated[
+        int, typer.Option("--gap", min=-1, help="Sessions between them; default: the longest look-back.")
+    ] = -1,
     anchored: Annotated[bool, typer.Option("--anchored", help="Each training begins with the first session.")] = False,
     sample: Sample = "grid",
     n: Sets = 0,
@@ -122,19 +125,20 @@ def walk_forward(
     from tradecore.research import walk_forward as research
 
     found = load_settings()
-    with connection(found) as conn:
+    with compiling(), connection(found) as conn:
         spec = _spec(found, strategy, param, first, last, sample, n, seed, metric, engine, chunk_size)
         shape = research.Shape(train=train, test=test, gap=None if gap < 0 else gap, anchored=anchored)
         walk = research.begin(found, conn, spec, shape, now())
         for window in walk.windows:
-            _run(found, conn, window.plan, jobs, backend, yield_to_trading)
+            _run(found, conn, window.plan, jobs, backend, yield_to_trading, "the same command")
         done = research.finish(conn, walk)
     show(research.as_record(walk, done), as_json, research.summary(walk, done))
 
 
 @sweeps.command("list")
 def list_sweeps(
-    most: Annotated[int, typer.Option("--most", help="How many, the newest first.")] = 20, as_json: Json = False
+    most: Annotated[int, typer.Option("--most", min=1, max=1000, help="How many, the newest first.")] = 20,
+    as_json: Json = False,
 ) -> None:
     """List the newest sweeps and how far they are. Example: python -m tradecore sweeps list"""
     from tradecore.storage import sweeps as storage
@@ -152,7 +156,7 @@ def list_sweeps(
 @sweeps.command("show")
 def show_sweep(
     sweep_id: SweepId,
-    top: Annotated[int, typer.Option("--top", help="How many of its best.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of its best.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Show a sweep and its best. Example: python -m tradecore sweeps show sw-0123456789ab"""
@@ -220,7 +224,13 @@ def _spec(
 
 
 def _run(
-    settings: Settings, conn: psycopg.Connection, plan: Plan, jobs: int, backend: str, yield_to_trading: bool
+    settings: Settings,
+    conn: psycopg.Connection,
+    plan: Plan,
+    jobs: int,
+    backend: str,
+    yield_to_trading: bool,
+    again: str,
 ) -> None:
     """Compute what is left of a sweep, with a progress bar on a terminal; say how to go on when it is stopped."""
     from tqdm import tqdm
@@ -231,7 +241,7 @@ def _run(
     may_begin: Callable[[float], float] | None = None
     if yield_to_trading:
         may_begin = lambda work_s: wait_s(settings, now(), work_s)  # noqa: E731 - one expression, two types
-    options: dict[str, Any] = {"jobs": jobs, "backend": backend, "wait_s": may_begin, "now": now}
+    options: dict[str, Any] = {"jobs": jobs or -1, "backend": backend, "wait_s": may_begin, "now": now}
     with tqdm(total=plan.spec.n_sets, unit="set", desc=plan.sweep_id, disable=None) as bar:
         try:
             while (seconds := running.run(conn, plan, done=bar.update, **options)) > 0:
@@ -239,5 +249,5 @@ def _run(
                 typer.echo(f"the trading day goes first: on again in {seconds / 60:.0f} minutes", err=True)
                 time.sleep(seconds)
         except KeyboardInterrupt:
-            typer.echo(f"stopped; go on with: python -m tradecore sweep --resume {plan.sweep_id}", err=True)
+            typer.echo(f"stopped; what is done is kept. Go on with: {again}", err=True)
             raise

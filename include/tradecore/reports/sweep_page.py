@@ -92,7 +92,7 @@ def heat_chart(heat: Heat, *, width: int = 1040, height: int = 520) -> str:
 def _ticks(put: Any, labels: Sequence[str], shift: float) -> None:
     step = max(1, -(-len(labels) // MOST_LABELS))
     places = list(range(0, len(labels), step))
-    put([k + shift for k in places], [labels[k] for k in places])
+    put([k + shift for k in places], [labels[k] for k in places], parse_math=False)  # a $ is a $
 
 
 def _table(record: Mapping[str, Any], best: Sequence[Mapping[str, Any]]) -> str:

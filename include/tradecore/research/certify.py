@@ -22,14 +22,14 @@ import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tradecore import certificates, market, provenance, strategies
+from tradecore import certificates, market, provenance
 from tradecore.bars import Panel
 from tradecore.config_models import StrategyConfig
 from tradecore.context import book_calendar
 from tradecore.errors import ConfigError, SessionError, StrategyError
-from tradecore.model import F_BAR_NS, F_FEE, F_INSTR, F_PRICE, F_QTY, H_NS, Floats
+from tradecore.model import Floats
 from tradecore.reports.metrics import simple_returns
-from tradecore.research import adjustment, backtest, causality, checks, reads, trade_paths, variants, warm_up
+from tradecore.research import adjustment, asked, backtest, causality, checks, reads, sheet, variants, warm_up
 from tradecore.research.certificate_page import page
 from tradecore.research.checks import Check
 from tradecore.research.dated_files import cutter, named_files
@@ -137,8 +137,12 @@ def _subject(
     """Read what is to be certified: the strategy alone with the whole capital, on the bars that the database has."""
     trading, calendar = settings.trading, book_calendar(settings)
     known = trading.strategies.get(strategy)
+    kind = known.kind or strategy if known else strategy
+    # What is no strategy, or a broken file, is said here and not in every check.
+    found = asked.strategy(kind, settings.strategies_folder, "STRATEGY")
     config = known or StrategyConfig(kind=strategy)
-    strategies.load(config.kind, settings.strategies_folder)  # a broken file is said here, not in every check
+    if params:
+        asked.check_params(found, config.params, params, "--param")
     alone = config.model_copy(update={"enabled": True, "capital_share": 1.0, "params": {**config.params, **params}})
     only = settings.model_copy(update={"trading": trading.model_copy(update={"strategies": {strategy: alone}})})
     (rule,) = market.rules(only)
@@ -277,7 +281,7 @@ def _statistics(
         checks.sharpe(returns, table, a_year=a_year, tried=tried),
         checks.overfit(table),
         checks.resampled(returns, rng, a_year=a_year),
-        checks.reordered(trades(inputs, fold), rng),
+        checks.reordered(trades(backtest.Backtest(inputs=inputs, fold=fold, seconds=0.0)), rng),
         checks.costs(COST_MULTIPLES, curves, a_year=a_year),
     ]
 
@@ -293,17 +297,14 @@ def _with_costs(inputs: backtest.Inputs, multiple: float) -> backtest.Inputs:
     return dataclasses.replace(inputs, params=inputs.params._replace(**changed))
 
 
-def trades(inputs: backtest.Inputs, fold: Any) -> Floats:
-    """Return the round trips of a fold as fractions of the equity before them."""
-    n = len(inputs.symbols)
-    value = fold.table[:, 4 : 4 + n] * (fold.table[:, 4 + n : 4 + 2 * n] / 1e6)
-    paid = np.zeros(value.shape)
-    row = {int(ns): t for t, ns in enumerate(inputs.market.head[:, H_NS])}
-    for fill in fold.journal.fills:
-        t = row[int(fill[F_BAR_NS])]
-        paid[t, fill[F_INSTR]] += int(fill[F_QTY]) * int(fill[F_PRICE]) / 1e6 + int(fill[F_FEE])
-    before = np.concatenate([[inputs.cash_e4], fold.equity_e4[:-1]])
-    return trade_paths.round_trips(value, paid, before)
+def trades(result: backtest.Backtest) -> Floats:
+    """Return the round trips of a fold, dividends and fees included, as fractions of the equity before the session
+    that each began in; an open one counts with its value now."""
+    inputs = result.inputs
+    labels, _, first = sheet.sessions_of(inputs.days)
+    before = np.concatenate([[inputs.cash_e4], result.fold.equity_e4[:-1]])[first] / MONEY_SCALE
+    place = {label: t for t, label in enumerate(labels)}
+    return np.array([trip.gain_usd / before[place[trip.opened_on]] for trip in sheet.round_trips(result)], np.float64)
 
 
 def _keep(

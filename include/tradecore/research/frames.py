@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tradecore.lot_matching import Method
+from tradecore.lot_matching import Method, TaxLot
 from tradecore.model import H_NS, STATE_NAMES
 from tradecore.reports.tearsheet_model import RoundTrip
 from tradecore.research import attribution, records, sheet
@@ -77,9 +77,9 @@ def strategies(result: Backtest) -> pd.DataFrame:
 
 
 def tax_lots(result: Backtest, method: Method = "fifo") -> pd.DataFrame:
-    """Return one row a part of a lot (records.TaxLot), with its gain_usd."""
+    """Return one row a part of a lot (lot_matching.TaxLot), with its gain_usd."""
     found = records.lots(result.fold, result.inputs.market, result.inputs.symbols, method)
-    return _frame(records.TaxLot, found, "gain_usd")
+    return _frame(TaxLot, found, "gain_usd")
 
 
 def _bar_ends(result: Backtest) -> pd.DatetimeIndex:

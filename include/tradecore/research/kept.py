@@ -62,8 +62,21 @@ def run(
     """
     wanted = apply(settings, overrides)
     result = backtest.run(wanted, conn, first=first, last=last, allow_gaps=allow_gaps)
+    return keep(result, wanted, conn, overrides=overrides, benchmark=benchmark, now=now)
+
+
+def keep(
+    result: Backtest,
+    wanted: Settings,
+    conn: psycopg.Connection,
+    *,
+    overrides: Overrides,
+    benchmark: str = sheet.UNIVERSE,
+    now: datetime,
+) -> StoredBacktest:
+    """Keep a backtest that was run with settings `wanted`: its page, and its row. Commits."""
     shown = sheet.tear_sheet(result, wanted, benchmark=benchmark)
-    path = settings.local_dir / "reports" / "backtests" / f"{backtest_id(result, wanted, benchmark)[:16]}.html"
+    path = wanted.local_dir / "reports" / "backtests" / f"{backtest_id(result, wanted, benchmark)[:16]}.html"
     write_page(shown, path)
     row = as_row(result, shown, wanted, overrides, benchmark=benchmark, now=now, report=path)
     with conn.transaction():

@@ -10,12 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tradecore import strategies
 from tradecore.config_models import StrategyConfig
 from tradecore.errors import ConfigError
+from tradecore.research import asked
 from tradecore.settings import Settings, Trading
 from tradecore.units import MAX_BOOK_USD
 
 MAX_COST_BPS = 1_000
+STRATEGIES, PARAMS = "--strategies", "--params"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +49,20 @@ def parse_params(text: str) -> dict[str, dict[str, Any]]:
     """Return parameters by strategy from JSON. Raises ConfigError that shows the form."""
     form = '{"ma_crossover": {"short_period": 10}}'
     try:
-        found = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"the parameters are no JSON: {error}.", next_step=f"write them as {form}") from error
+        found = json.loads(text or "{}", parse_constant=_no_number)
+    except ValueError as error:
+        said = f"{PARAMS}: the parameters are no JSON: {error}."
+        raise ConfigError(said, next_step=f"write them as {form}") from error
     if not isinstance(found, dict) or not all(isinstance(params, dict) for params in found.values()):
         raise ConfigError(
-            f"the parameters {text!r} are no parameters by strategy.", next_step=f"write them as {form}", value=text
+            f"{PARAMS}: {text!r} are no parameters by strategy.", next_step=f"write them as {form}", value=text
         )
     return found
+
+
+def _no_number(text: str) -> float:
+    """Refuse what Python's JSON takes and JSON does not have."""
+    raise ValueError(f"{text} is no number")
 
 
 def apply(settings: Settings, wanted: Overrides) -> Settings:
@@ -66,14 +75,18 @@ def apply(settings: Settings, wanted: Overrides) -> Settings:
     trading = settings.trading.model_dump()
     known = trading["strategies"]
     for name in wanted.strategies:
-        known.setdefault(name, StrategyConfig(kind=name, enabled=False).model_dump())
-    for name in wanted.params:
+        if name not in known:
+            asked.strategy(name, settings.strategies_folder, STRATEGIES)
+            known[name] = StrategyConfig(kind=name, enabled=False).model_dump()
+    for name, params in wanted.params.items():
         if name not in known:
             raise ConfigError(
-                f"there are parameters for {name!r}, but no such strategy: {', '.join(known)}.",
-                next_step="name it among the strategies too, or correct it",
+                f"{PARAMS}: there are parameters for {name!r}, but no such strategy: {', '.join(known)}.",
+                next_step=f"name it in {STRATEGIES} too, or correct it",
                 value=name,
             )
+        rule = strategies.load(known[name]["kind"] or name, settings.strategies_folder)
+        asked.check_params(rule, known[name]["params"], params, f"{PARAMS} {name}")
     if wanted.strategies:
         for name, strategy in known.items():
             strategy["enabled"] = name in wanted.strategies

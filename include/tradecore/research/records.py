@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from tradecore._kernels import mul_div_round
 from tradecore.backtest.step import FoldResult
-from tradecore.lot_matching import Method, Move, match
+from tradecore.lot_matching import Method, Move, TaxLot, match, tax_lots
 from tradecore.model import (
     EV_SPLIT,
     EV_STOP_LOSS,
@@ -45,23 +45,6 @@ class Trade:
     notional_usd: Decimal
     fee_usd: Decimal
     kind: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaxLot:
-    """A part of a lot; closed_at and proceeds None while it is open. A short has a negative quantity; of one that is
-    open, cost is what it brought, negative."""
-
-    symbol: str
-    qty: Decimal
-    cost_usd: Decimal
-    opened_at: datetime
-    closed_at: datetime | None = None
-    proceeds_usd: Decimal | None = None
-
-    @property
-    def gain_usd(self) -> Decimal | None:
-        return None if self.proceeds_usd is None else self.proceeds_usd - self.cost_usd
 
 
 def trades(fold: FoldResult, symbols: Sequence[str]) -> list[Trade]:
@@ -107,21 +90,4 @@ def moves(fold: FoldResult, market: Bars) -> Iterator[tuple[Move, int]]:
 
 def lots(fold: FoldResult, market: Bars, symbols: Sequence[str], method: Method = "fifo") -> list[TaxLot]:
     """Return the closed lots in the order of their sale, then the open ones by symbol."""
-    closed, left = match((move for move, _ in moves(fold, market)), method)
-    found = [
-        TaxLot(
-            symbol=symbols[c.instrument],
-            qty=shares(c.qty),
-            cost_usd=usd(c.cost),
-            proceeds_usd=usd(c.proceeds),
-            opened_at=from_ns(c.opened_ns),
-            closed_at=from_ns(c.closed_ns),
-        )
-        for c in closed
-    ]
-    for i in sorted(left, key=lambda i: symbols[i]):
-        found += [
-            TaxLot(symbol=symbols[i], qty=shares(lot.qty), cost_usd=usd(lot.cost), opened_at=from_ns(lot.opened_ns))
-            for lot in left[i]
-        ]
-    return found
+    return tax_lots(*match((move for move, _ in moves(fold, market)), method), dict(enumerate(symbols)))

@@ -18,30 +18,6 @@ from tradecore.reports.metrics import curve_figures
 MOST_CELLS = 4_000_000  # of draws x trades at a time: 32 MB
 
 
-def round_trips(value: Floats, paid: Floats, equity_before: Floats) -> Floats:
-    """Return the result of each round trip in one instrument, as a fraction of the equity before its first bar.
-
-    Parameters: value [T, n] of the positions after each bar, 0 where flat; paid [T, n] for them at that bar (bought
-    minus sold, with fees); equity_before [T]. A trip lasts from flat to flat; one that is open at the end counts with
-    its value then. Trips are in order of their first bar. Dividends are not in it.
-    """
-    gain = np.diff(value, axis=0, prepend=0.0) - paid
-    found: list[tuple[int, int, float]] = []
-    for i in range(value.shape[1]):
-        held = value[:, i] != 0.0
-        busy = held | np.concatenate([[False], held[:-1]]) | (paid[:, i] != 0.0)
-        first = -1
-        for t in np.flatnonzero(busy).tolist():
-            if first < 0:
-                first = t
-            if not held[t]:
-                found.append((first, i, float(gain[first : t + 1, i].sum()) / float(equity_before[first])))
-                first = -1
-        if first >= 0:
-            found.append((first, i, float(gain[first:, i].sum()) / float(equity_before[first])))
-    return np.array([result for _, _, result in sorted(found)], np.float64)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradePaths:
     """Maximum drawdowns [draws] of reshuffled and of resampled trades, and total returns [draws] of the resampled ones;

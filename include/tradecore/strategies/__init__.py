@@ -125,12 +125,12 @@ def load(kind: str, own_folder: Path | None = None) -> Strategy:
     if kind in BUILT_IN:
         importlib.import_module(f"tradecore.strategies.{kind}")
         return REGISTRY[kind]
-    path = own_folder / f"{kind}.py" if own_folder else None
+    path = own_folder / f"{kind}.py" if own_folder and kind.isidentifier() else None  # no way out of the folder
     if path is None or not path.is_file():
         own = sorted(p.stem for p in own_folder.glob("*.py")) if own_folder and own_folder.is_dir() else []
         raise ConfigError(
             f"no strategy is called {kind!r}; known: {', '.join([*BUILT_IN, *own])}.",
-            next_step=f"correct `kind` in trading.yaml, or add {path}",
+            next_step=f"correct `kind` in trading.yaml, or add {path}" if path else "correct `kind` in trading.yaml",
             kind=kind,
         )
     name = f"own_strategies.{kind}"

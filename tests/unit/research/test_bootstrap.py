@@ -96,14 +96,6 @@ def test_a_constant_series_has_no_block_and_a_short_one_is_refused():
 # ------------------------------------------------------------------------------------------------------ trade paths
 
 
-def test_round_trips_are_from_flat_to_flat_with_fees():
-    """Bought 10 at 100 with 1 in fees, marked 110, sold at 120 with 1: 198 of 1,000. Then one of a single bar."""
-    value = np.array([[0.0, 0.0], [1000.0, 0.0], [1100.0, 0.0], [0.0, 0.0], [0.0, 500.0]])
-    paid = np.array([[0.0, 0.0], [1001.0, 0.0], [0.0, 0.0], [-1199.0, 5.0], [0.0, 510.0]])
-    found = tp.round_trips(value, paid, np.array([1000.0, 1000.0, 1000.0, 1000.0, 2000.0]))
-    np.testing.assert_allclose(found, [0.198, -0.005, -0.005])
-
-
 def test_reshuffling_covers_all_orders_and_keeps_the_end():
     trades = np.array([0.10, -0.20, 0.05])
     orders = [metrics.max_drawdown(np.array(o)) for o in itertools.permutations(trades)]

@@ -18,7 +18,8 @@ from tradecore.backtest import step
 from tradecore.errors import ConfigError
 from tradecore.lot_matching import METHODS, Lot, Move, match
 from tradecore.model import REALISED, new_book
-from tradecore.research import frames, records, sheet
+from tradecore.research import backtest as research
+from tradecore.research import certify, frames, records, sheet
 from tradecore.research.backtest import Backtest, Inputs
 from tradecore.units import usd
 
@@ -138,6 +139,26 @@ def test_frames_hold_the_records():
         assert held.to_dict() == {
             symbol: q / SHARE for symbol, q in zip("ABC", result.fold.book.qty.tolist(), strict=True) if q
         }
+
+
+def test_the_first_bar_alone_is_the_folds_first_bar():
+    """It is folded beforehand, so that no kernel is compiled within the seconds that are told."""
+    inputs = busy().inputs
+    short = research.first_bar(inputs)
+    assert (short.days, short.scores.shape) == (inputs.days[:1], (1, 2, 3))
+    np.testing.assert_array_equal(research.fold(short).table, research.fold(inputs).table[:1])
+
+
+def test_trades_of_a_certificate_are_the_round_trips_over_the_equity_before_them():
+    """An open one counts with its value; so that all of them together are the change of equity but for what no name
+    brought (interest, rounding)."""
+    result = busy()
+    found, trips = certify.trades(result), frames.round_trips(result)
+    before = dict(zip(result.inputs.days, [result.inputs.cash_e4, *result.fold.equity_e4[:-1].tolist()], strict=True))
+    gains = [f * before[day] / 10_000 for f, day in zip(found, trips["opened_on"], strict=True)]
+    np.testing.assert_allclose(gains, trips["gain_usd"], atol=1e-9)
+    assert len(found) > 5
+    assert trips["closed_on"].isna().any(), "an open one"
 
 
 def test_figures_against_a_benchmark():

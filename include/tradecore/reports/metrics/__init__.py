@@ -10,8 +10,8 @@ Conventions, the same everywhere in the project:
   infinity.
 
 They equal empyrical-reloaded and quantstats to 1e-9 (tests/golden/metrics_peers.json, `make metrics-peers`), or the
-docstring says what differs and why. Not here: gpd_risk_estimates (the result of an optimiser) and perf_attrib of
-empyrical, and quantstats' Monte Carlo, which belongs to the proofs of validity.
+docstring says what differs and why. Every public function of both stands in tests/unit/reports/test_metrics_peers.py,
+with its place here or the reason why it has none (the result of an optimiser, a vendor's factors, draws by chance).
 """
 
 from tradecore.reports.metrics.curve import (
@@ -68,16 +68,24 @@ from tradecore.reports.metrics.relative import (
 from tradecore.reports.metrics.rolling import (
     rolling_alpha,
     rolling_beta,
+    rolling_down_capture,
+    rolling_log_volatility,
     rolling_max_drawdown,
+    rolling_rank,
     rolling_sharpe,
     rolling_sortino,
+    rolling_up_capture,
+    rolling_up_down_capture,
     rolling_volatility,
 )
 from tradecore.reports.metrics.spread import (
+    above_quantile,
+    below_quantile,
     box,
     conditional_value_at_risk,
     downside_risk,
     kurtosis,
+    log_volatility,
     normal_expected_shortfall,
     normal_value_at_risk,
     outlier_loss_ratio,
@@ -88,7 +96,15 @@ from tradecore.reports.metrics.spread import (
     ulcer_index,
     value_at_risk,
 )
-from tradecore.reports.metrics.tables import Drawdown, by_span, monthly_table, span_of, worst_drawdowns
+from tradecore.reports.metrics.tables import (
+    Comparison,
+    Drawdown,
+    by_span,
+    compare,
+    monthly_table,
+    span_of,
+    worst_drawdowns,
+)
 from tradecore.reports.metrics.wins import (
     average_loss,
     average_return,
@@ -111,9 +127,11 @@ from tradecore.reports.metrics.wins import (
 __all__ = [
     "SESSIONS_PER_YEAR",
     "Batting",
+    "Comparison",
     "CurveFigures",
     "Drawdown",
     "Floats",
+    "above_quantile",
     "adjusted_sortino",
     "alpha",
     "annual_turnover",
@@ -123,6 +141,7 @@ __all__ = [
     "average_return",
     "average_win",
     "batting_average",
+    "below_quantile",
     "beta",
     "beta_fragility",
     "box",
@@ -131,6 +150,7 @@ __all__ = [
     "calmar",
     "capture",
     "common_sense_ratio",
+    "compare",
     "conditional_value_at_risk",
     "cpc_index",
     "curve_figures",
@@ -146,6 +166,7 @@ __all__ = [
     "information_ratio",
     "kelly",
     "kurtosis",
+    "log_volatility",
     "longest_drawdown",
     "longest_losses",
     "longest_wins",
@@ -170,9 +191,14 @@ __all__ = [
     "risk_return_ratio",
     "rolling_alpha",
     "rolling_beta",
+    "rolling_down_capture",
+    "rolling_log_volatility",
     "rolling_max_drawdown",
+    "rolling_rank",
     "rolling_sharpe",
     "rolling_sortino",
+    "rolling_up_capture",
+    "rolling_up_down_capture",
     "rolling_volatility",
     "serenity",
     "sharpe",

@@ -60,6 +60,33 @@ def rolling_drawdown(returns, period, out):
 
 
 @njit(cache=True)
+def rolling_capture(returns, benchmark, period, periods_per_year, up, out):
+    """Write the growth a year over the benchmark's, of the periods of each window in which it rose (or fell).
+
+    returns, benchmark and out [T]; a NaN makes the windows that hold it NaN. O(T * period).
+    """
+    for t in range(returns.size):
+        out[t] = np.nan
+        if t < period - 1:
+            continue
+        mine = 1.0
+        theirs = 1.0
+        count = 0
+        known = True
+        for s in range(t - period + 1, t + 1):
+            b = benchmark[s]
+            known = known and b == b and returns[s] == returns[s]
+            if b > 0.0 if up else b < 0.0:
+                mine *= 1.0 + returns[s]
+                theirs *= 1.0 + b
+                count += 1
+        if known and count > 0 and mine >= 0.0 and theirs >= 0.0:
+            power = periods_per_year / count
+            base = theirs**power - 1.0
+            out[t] = (mine**power - 1.0) / base if base != 0.0 else np.nan
+
+
+@njit(cache=True)
 def longest_run(flags):
     """Return the most True in a row of flags [T]."""
     longest = 0

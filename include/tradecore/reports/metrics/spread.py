@@ -111,6 +111,29 @@ def box(returns: Floats) -> tuple[Floats, Floats]:
     return returns[within], returns[~within]
 
 
+def above_quantile(returns: Floats, share: float = 0.95) -> Floats:
+    """Return the returns above the quantile at `share`; none where one is NaN. Source: quantstats outliers.
+
+    One-sided, as there: the best are called outliers, the worst are not. Both sides: `box`.
+    """
+    return returns[returns > quantile(returns, share)]
+
+
+def below_quantile(returns: Floats, share: float = 0.95) -> Floats:
+    """Return the returns below the quantile at `share`; none where one is NaN. Source: quantstats remove_outliers."""
+    return returns[returns < quantile(returns, share)]
+
+
+def log_volatility(returns: Floats, periods_per_year: float = 1.0) -> float:
+    """Return the sample standard deviation of logarithmic returns, by default per period; NaN below two returns.
+
+    Source: quantstats implied_volatility(annualize=False). A return of -1 or less gives NaN.
+    """
+    if returns.size < 2 or not bool(np.all(returns > -1.0)):
+        return math.nan
+    return float(np.std(np.log1p(returns), ddof=1)) * math.sqrt(periods_per_year)
+
+
 def ulcer_index(returns: Floats) -> float:
     """Return the root of the summed squared drawdowns over n - 1 (the start is no observation).
 

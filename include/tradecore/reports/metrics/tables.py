@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,17 @@ class Drawdown:
     recovered: bool
 
 
+class Comparison(NamedTuple):
+    """Spans [S] side by side: both returns, theirs as a multiple of the benchmark's (NaN where that is 0), and whether
+    the benchmark was reached."""
+
+    span: Days
+    returns: Floats
+    benchmark: Floats
+    multiple: Floats
+    won: npt.NDArray[np.bool_]
+
+
 def span_of(day: Days, span: Span) -> Days:
     """Return a number for the week (from Monday), month, quarter or year of each day, rising with time."""
     months = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)  # since 1970-01
@@ -46,6 +57,17 @@ def by_span(returns: Floats, day: Days, span: Span) -> tuple[Days, Floats]:
     number = span_of(day, span)
     first = np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1]]))
     return number[first], np.multiply.reduceat(1.0 + returns, first) - 1.0
+
+
+def compare(returns: Floats, benchmark: Floats, day: Days, span: Span) -> Comparison:
+    """Return what each week, month, quarter or year brought, beside the benchmark's.
+
+    Source: quantstats compare, in fractions instead of percent. A span with a NaN has not won.
+    """
+    number, mine = by_span(returns, day, span)
+    _, theirs = by_span(benchmark, day, span)
+    multiple = np.divide(mine, theirs, out=np.full(mine.shape, np.nan), where=theirs != 0.0)
+    return Comparison(number, mine, theirs, multiple, mine >= theirs)
 
 
 def monthly_table(returns: Floats, day: Days) -> tuple[Days, Floats]:

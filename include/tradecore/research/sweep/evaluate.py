@@ -78,6 +78,7 @@ class Job:
     symbols: tuple[str, ...]
     due: Mapping[str, tuple[int, int]]
     own_folder: Path
+    kind: str  # of the strategy: the file that scores
     cost_bps: float
     bars_per_year: float
 
@@ -148,7 +149,7 @@ def _folded(job: Job, sets: Mapping[str, list[Any]], count: int) -> tuple[list[i
 
 def rule_of(job: Job, params: Mapping[str, Any]) -> market.Rule | None:
     """Return the strategy with a set of parameters; None for a combination that it refuses."""
-    strategy = strategies.load(job.spec.strategy, job.own_folder)
+    strategy = strategies.load(job.kind, job.own_folder)
     try:
         model = strategy.params_model(**{**job.spec.fixed, **params})
         lookback = int(strategy.lookback(model))

@@ -17,7 +17,7 @@ from tradecore import market, provenance, strategies
 from tradecore.config_models import StrategyConfig
 from tradecore.context import book_calendar
 from tradecore.errors import ConfigError, SweepError
-from tradecore.research import backtest
+from tradecore.research import asked, backtest
 from tradecore.research.sweep import space
 from tradecore.research.sweep.evaluate import FIGURES, SCREENED, SCREENED_PARAMS, Job, Spec, spec_of
 from tradecore.research.sweep.space import Axis
@@ -77,7 +77,7 @@ def specify(
         )
     fixed = {name: value for name, value in fixed.items() if name not in {axis.name for axis in swept}}
     _check_values(settings, strategy, swept, fixed)
-    can_screen = strategy == SCREENED and {axis.name for axis in swept} <= SCREENED_PARAMS
+    can_screen = _kind(settings, strategy) == SCREENED and {axis.name for axis in swept} <= SCREENED_PARAMS
     if engine == "screen" and not (can_screen and metric in ("total_return", "sharpe", "max_drawdown")):
         raise ConfigError(
             f"the screening kernel sweeps {SCREENED} over {', '.join(sorted(SCREENED_PARAMS))}, by total_return, "
@@ -116,13 +116,26 @@ def _one_of(name: str, value: str, known: Sequence[str]) -> None:
 
 def _configured(settings: Settings, strategy: str) -> StrategyConfig:
     """Return the strategy's settings in trading.yaml, or the defaults of one that is not there."""
-    found = [c for name, c in settings.trading.strategies.items() if strategy in (name, c.kind)]
+    known = settings.trading.strategies
+    found = [known[strategy]] if strategy in known else [c for c in known.values() if c.kind == strategy]
+    _rule(settings, strategy)
     return found[0] if found else StrategyConfig(kind=strategy)
+
+
+def _kind(settings: Settings, strategy: str) -> str:
+    """Return the kind of a strategy that may be named as trading.yaml names it."""
+    found = settings.trading.strategies.get(strategy)
+    return found.kind or strategy if found else strategy
+
+
+def _rule(settings: Settings, strategy: str) -> strategies.Strategy:
+    """Return a strategy by its name or kind. Raises ConfigError where there is none."""
+    return asked.strategy(_kind(settings, strategy), settings.strategies_folder, "STRATEGY")
 
 
 def _check_values(settings: Settings, strategy: str, axes: Sequence[Axis], fixed: Mapping[str, Any]) -> None:
     """Raise ConfigError for a parameter that the strategy does not have, or a value that it does not take by itself."""
-    model = strategies.load(strategy, settings.home / "include" / "strategies").params_model
+    model = _rule(settings, strategy).params_model
     known = ", ".join(model.model_fields) or "none"
     for name in [*fixed, *(axis.name for axis in axes)]:
         if name not in model.model_fields:
@@ -179,7 +192,8 @@ def plan(settings: Settings, conn: psycopg.Connection, spec: Spec) -> Plan:
         back=rule.lookback_bars,
         symbols=rule.symbols,
         due=rule.due,
-        own_folder=settings.home / "include" / "strategies",
+        own_folder=settings.strategies_folder,
+        kind=_kind(settings, spec.strategy),
         cost_bps=float(trading.execution.slippage_bps + trading.execution.commission_bps),
         bars_per_year=market.bars_per_year(calendar, timeframe),
     )
@@ -188,13 +202,13 @@ def plan(settings: Settings, conn: psycopg.Connection, spec: Spec) -> Plan:
 
 def longest_lookback(settings: Settings, spec: Spec) -> int:
     """Return the longest look-back of a sweep's sets, in bars."""
-    strategy = strategies.load(spec.strategy, settings.home / "include" / "strategies")
+    strategy = _rule(settings, spec.strategy)
     return int(strategy.lookback(strategy.params_model(**_longest(settings, spec))))
 
 
 def _longest(settings: Settings, spec: Spec) -> dict[str, Any]:
     """Return the possible set at the ends of the ranges that looks back furthest."""
-    strategy = strategies.load(spec.strategy, settings.home / "include" / "strategies")
+    strategy = _rule(settings, spec.strategy)
     longest, found = -1, {}
     corners = itertools.product(*(dict.fromkeys(axis.corners()) for axis in spec.axes))
     for corner in itertools.islice(corners, MOST_CORNERS):

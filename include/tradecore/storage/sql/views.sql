@@ -105,11 +105,3 @@ SELECT event_no, status, happened_at, detail FROM order_events WHERE client_orde
 -- name: checks
 SELECT run_no, check_no, name, passed, detail, checked_at FROM check_results
 WHERE client_order_id = %s ORDER BY run_no, check_no
-
--- name: lots
-SELECT s.symbol, l.lot_no, l.qty_e6, l.cost_e4, to_timestamp(l.opened_ns / 1e9)
-FROM book_lots l
-JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = l.instrument_id
-              ORDER BY valid_from DESC LIMIT 1) s ON true
-WHERE l.book = %(book)s AND l.bar_end_at = (SELECT max(bar_end_at) FROM book_states b WHERE b.book = l.book)
-ORDER BY s.symbol, l.lot_no
