@@ -21,17 +21,19 @@ PACKAGES = ("numba", "llvmlite", "numpy")
 CPU_LINES = ("flags", "Features", "vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
 KEPT_CACHES = 3  # switching between two branches should not compile anew
 
+_IMPORTS_NUMBA = re.compile(r"^\s*(?:from|import)\s+numba\b|^\s*import\s[\w., ]*\bnumba\b", re.MULTILINE)
 _IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|[\w ,]+)|import\s+([\w., ]+))", re.MULTILINE)
 
 
 def kernel_files(include: Path) -> list[Path]:
     """Return every file whose content can reach a compiled kernel, sorted.
 
-    These are `_kernels*.py`, every other file that names numba, and, over any number of steps, what they
-    import from the same folder: a constant in `units.py` is compiled in as well.
+    These are `_kernels*.py`, every other file that imports numba, and, over any number of steps, what they
+    import from the same folder: a constant in `units.py` is compiled in as well. A file that speaks of numba alone
+    compiles nothing: what it imports may change and all kernels stay.
     """
     sources = {path: path.read_text(encoding="utf-8") for path in include.rglob("*.py")}
-    waiting = [path for path, text in sources.items() if path.name.startswith("_kernels") or "numba" in text]
+    waiting = [p for p, text in sources.items() if p.name.startswith("_kernels") or _IMPORTS_NUMBA.search(text)]
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()

@@ -64,6 +64,22 @@ def test_modules_named_in_a_list_over_several_lines_count(include: Path) -> None
     assert include / "pkg/shell.py" in kernel_cache.kernel_files(include)
 
 
+def test_a_file_that_speaks_of_numba_and_imports_none_of_it_brings_nothing_in(include: Path) -> None:
+    """Else what it imports, nearly everything, has all kernels compiled anew with each of its changes."""
+    before = kernel_cache.kernel_files(include)
+    (include / "pkg/told.py").write_text('"""Warms numba\'s cache."""\n\nfrom pkg import shell\n\nNAMES = ("numba",)\n')
+    assert kernel_cache.kernel_files(include) == before
+    (include / "pkg/told.py").write_text("from pkg import shell\nimport numpy, numba\n")
+    assert {include / "pkg/told.py", include / "pkg/shell.py"} <= set(kernel_cache.kernel_files(include))
+
+
+def test_the_kernels_of_the_project_hang_on_few_of_its_files() -> None:
+    """A change of a page, a query or a setting compiles nothing anew."""
+    include = REPOSITORY / "include"
+    others = [p for p in kernel_cache.kernel_files(include) if not p.name.startswith("_kernels")]
+    assert len(others) < 15, [p.name for p in others]
+
+
 def test_cpu_reads_features_of_x86_and_arm(tmp_path: Path) -> None:
     arm = tmp_path / "cpuinfo"
     arm.write_text("processor\t: 0\nFeatures\t: fp asimd crc32\nCPU part\t: 0xd08\nBogoMIPS : 1\n")
