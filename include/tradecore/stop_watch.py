@@ -31,8 +31,8 @@ def look(ctx: Context, held: Mapping[str, Decimal]) -> None:
     lost, split, told = _found(ctx)
     if not lost and not told:
         return
-    working, protects = known_working(ctx)
-    covered = _covering(working, protects)
+    working, alone = known_working(ctx)
+    covered = _covering(working, alone)
     for symbol in sorted(told | set(lost)):
         bare = held.get(symbol, ZERO) - sum(selling_groups(covered, symbol).values(), ZERO)
         if bare > 0 and symbol in lost:
@@ -67,7 +67,7 @@ def tell(ctx: Context, symbol: str, qty: Decimal, why: str, next_step: str) -> N
 
 
 def known_working(ctx: Context) -> tuple[tuple[BrokerOrder, ...], frozenset[str]]:
-    """Return what worked when the venue was last looked at, and the ids of ours that protect a holding."""
+    """Return what worked at the last look at the venue, and the ids of take-profits beside which a stop has ended."""
     rows = ctx.conn.execute(SQL["working"], (ctx.book, ctx.record.account)).fetchall()
     names = ("broker_order_id", "client_order_id", "symbol", "qty", "filled_qty", "status", "order_type",
              "time_in_force", "parent_id")  # fmt: skip
@@ -90,10 +90,10 @@ def _found(ctx: Context) -> tuple[dict[str, Decimal], set[str], set[str]]:
     return dict(lost), split, told
 
 
-def _covering(working: Sequence[BrokerOrder], protects: frozenset[str]) -> list[BrokerOrder]:
-    """Return the sells that leave no share without a stop: all but a take-profit whose stop has ended."""
+def _covering(working: Sequence[BrokerOrder], alone: frozenset[str]) -> list[BrokerOrder]:
+    """Return the sells that leave no share without a stop: all but a take-profit that works alone."""
     with_stop = {o.parent_id or o.broker_order_id for o in working if o.order_type in STOPS}
-    return [o for o in working if o.broker_order_id not in protects or (o.parent_id or o.broker_order_id) in with_stop]
+    return [o for o in working if o.broker_order_id not in alone or (o.parent_id or o.broker_order_id) in with_stop]
 
 
 def _tell_protected(ctx: Context, symbol: str, held: Decimal) -> None:

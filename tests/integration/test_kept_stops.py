@@ -544,10 +544,12 @@ def test_a_take_profit_alone_is_no_stop(protected: RealBook):
 
 def test_an_entry_that_ends_half_filled_takes_its_stops_with_it_and_that_is_told(protected: RealBook):
     symbol, qty = held(protected)
-    for order in working(protected, symbol):
-        entry = protected.venue.state.orders[order.parent]
-        entry.status, entry.filled_qty = "canceled", entry.filled_qty - 3
-        order.status = "canceled"
+    legs = working(protected, symbol)
+    (entry,) = {leg.parent for leg in legs}
+    order = protected.venue.state.orders[entry]
+    order.status, order.filled_qty = "canceled", order.filled_qty - 3
+    for leg in legs:
+        leg.status = "canceled"
     settled(protected, THIRD)
     assert alerts(protected, "unprotected") == [f"{qty - 3} {symbol} are held without a stop"]
 

@@ -96,10 +96,14 @@ JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = p.
 WHERE p.book = %s AND p.bar_end_at = %s AND p.qty_e6 > 0
 
 -- name: working
--- What worked at the venue when it was last looked at; of an order of ours its parent is not what it pairs with.
+-- What worked at the venue when it was last looked at; of an order of ours its parent is not what it pairs with. The flag:
+-- a take-profit of ours beside which a stop has ended. (A leg that was just placed is not known before the next look.)
 SELECT o.broker_order_id, o.client_order_id, o.symbol, o.qty, o.filled_qty, o.status, o.order_type, o.time_in_force,
        CASE WHEN i.client_order_id IS NULL THEN o.parent_id END,
-       NOT o.adopted AND o.parent_id IS NOT NULL
+       NOT o.adopted AND o.parent_id IS NOT NULL AND EXISTS (
+           SELECT 1 FROM broker_orders x WHERE x.account = o.account AND x.status IN ('canceled', 'expired', 'rejected')
+             AND x.order_type IN ('stop', 'stop_limit', 'trailing_stop')
+             AND x.parent_id = CASE WHEN i.client_order_id IS NULL THEN o.parent_id ELSE o.broker_order_id END)
 FROM broker_orders o
 LEFT JOIN intents i ON i.client_order_id = o.client_order_id
 WHERE o.book = %s AND o.account = %s AND o.status IN ('pending', 'open', 'partial', 'pending_cancel', 'pending_replace')
