@@ -46,7 +46,7 @@ def measured(ctx: Context) -> dict[str, Any] | None:
     if equity <= 0:
         return None
     rows = max(tail.lookback_bars, ADV_BARS) + 1
-    panel = decision.window_panel(ctx, at.instruments, rows)
+    panel = decision.window_panel(ctx, at.instruments, rows, ())
     returns, index, traded_value = _behind(ctx, panel, tail.lookback_bars)
     value = at.loaded.book.qty.astype(np.float64) * at.loaded.book.mark / QTY_SCALE
     execution = ctx.settings.trading.execution
