@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,12 @@ validity-peers: venv-dev ## arch and mlfinpy, in an environment of their own: th
 
 causality: venv-dev ## the causality proof of every built-in strategy at every bar of the sample, and of planted leaks
 	@$(RUN) --no-database python -m pytest -q -s -m "slow or not slow" tests/unit/research/test_causality.py
+
+event-bars: venv-dev ## bars of 500,000 real trades (fetches the wheel of mlfinpy once): the naive twin's and mlfinpy's; trades a second
+	@$(RUN) --no-database python -m pytest -q -s -m "slow or not slow" tests/unit/ticks $(PYTEST_ARGS)
+
+stream-soak: venv-dev ## 10,000 messages a second for 60 s into the database, the connection cut ten times: lag, and nothing lost
+	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_stream.py $(PYTEST_ARGS)
 
 replay-proof: venv-dev ## a past day with a cold numba cache and under a second numba version: the same hashes
 	@.venv/bin/python -m pip install --quiet --target .local/second-numba --upgrade --no-deps "numba==0.68.1" "llvmlite==0.50.0"

@@ -23,9 +23,12 @@ SETTINGS = {
     "kernel_cache",
     "logs",
 }
-CORE = ("indicators", "strategies", "risk", "portfolio", "execution", "backtest")  # in the order of the stages
+CORE = ("ticks", "indicators", "strategies", "risk", "portfolio", "execution", "backtest")  # in the order of the stages
 EDGE = {
-    "feeds": {"httpx", "numpy", "pandas", "pydantic", "tenacity", "yfinance", "curl_cffi", "requests"},
+    "feeds": {
+        *("httpx", "numpy", "pandas", "pydantic", "tenacity", "yfinance", "curl_cffi", "requests"),
+        *("websockets", "msgpack"),
+    },
     "validation": {"great_expectations", "numpy", "pandas"},
     "notify": {"httpx", "apprise", "pydantic"},
     "storage": {"psycopg", "numpy"},

@@ -41,6 +41,7 @@ _CHANGE_ME = re.compile(r"^(?P<key>[A-Z][A-Z0-9_]*)=CHANGE_ME[ \t]*$", re.MULTIL
 _WATCHED_PREFIXES = ("TRADECORE_", "DB_")
 
 Http = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
+WebSocket = Annotated[str, Field(pattern=r"^wss?://[^\s/]+\S*$")]
 
 
 def _url_list(value: object) -> object:
@@ -101,6 +102,12 @@ class Environment(ConfigModel):
     alpaca_secret_key: SecretStr | None = Field(None, description="Alpaca secret key.")
     alpaca_base_url: Http | None = Field(
         None, description="Another trading API in the place of Alpaca's: the sandbox (`make sandbox`), for tests."
+    )
+    alpaca_data_url: Http | None = Field(
+        None, description="Another data API in the place of Alpaca's, for `tradecore stream` and tests."
+    )
+    alpaca_stream_url: WebSocket | None = Field(
+        None, description="Another live stream in the place of Alpaca's (ws:// on this machine), for tests."
     )
     alert_console: bool = Field(True, description="Alerts on the console (standard error).")
     smtp_host: str | None = Field(None, description="Mail server; switches email alerts on.")

@@ -20,6 +20,8 @@ from tradecore.errors import DeliveryError, NoDatabase, SessionError, TradecoreE
 from tradecore.outage import Outage
 from tradecore.settings import Settings
 from tradecore.storage import alerts as outbox
+from tradecore.storage import streams
+from tradecore.streaming import watching
 
 HEARTBEAT_MAX_AGE_S = 60
 API_SERVER_PATIENCE_S = 180  # a small machine needs as long to start it
@@ -174,6 +176,7 @@ def _look(
 ) -> list[str]:
     found = [_component_line(settings, conn, beat, now) for beat in outbox.heartbeats(conn) or ()]
     found.append(_api_server_line(settings, conn, now))
+    found += _stream_lines(settings, conn, now)
     try:
         found.append(_late_session(settings, conn, now, feed_end))
     except SessionError as error:
@@ -245,6 +248,25 @@ def _component_line(settings: Settings, conn: psycopg.Connection, beat: outbox.H
         now=now,
     )
     return line
+
+
+def _stream_lines(settings: Settings, conn: psycopg.Connection, now: datetime) -> list[str]:
+    """Raise an alert for each live stream that died, gave up or cannot connect. Returns their lines."""
+    found = watching.troubles(streams.heartbeats(conn), now)
+    for trouble in found:
+        raise_alert(
+            settings,
+            conn,
+            dedup_key=trouble.key,
+            severity="error",
+            kind="stream",
+            stage="watch",
+            title=trouble.title,
+            body=f"{trouble.line}.",
+            next_step=trouble.next_step,
+            now=now,
+        )
+    return [trouble.line for trouble in found]
 
 
 def _api_server_line(settings: Settings, conn: psycopg.Connection, now: datetime) -> str:

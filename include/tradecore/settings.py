@@ -111,6 +111,8 @@ class Settings(ConfigModel):
     alpha_vantage_api_key: SecretStr | None = None
     alpaca: Alpaca | None = None
     alpaca_base_url: str | None = Field(None, description="The broker's address, also where its keys come later.")
+    alpaca_data_url: str | None = Field(None, description="The data API in the place of Alpaca's.")
+    alpaca_stream_url: str | None = Field(None, description="The live stream in the place of Alpaca's.")
     airflow_base_url: str
     trading: Trading
     warnings: tuple[str, ...] = Field((), description="What load() noticed and did not refuse.")
@@ -300,6 +302,8 @@ def _settings(env: Environment, trading: Trading, home: Path, config_path: Path,
         alpha_vantage_api_key=env.alpha_vantage_api_key,
         alpaca=alpaca,
         alpaca_base_url=env.alpaca_base_url,
+        alpaca_data_url=env.alpaca_data_url,
+        alpaca_stream_url=env.alpaca_stream_url,
         airflow_base_url=(
             env.airflow_base_url or env.airflow__api__base_url or f"http://127.0.0.1:{env.airflow_port}"
         ).rstrip("/"),

@@ -14,6 +14,7 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
     certifying,
     risking,
     auditing,
+    streaming,
     upkeep,
     keeping,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "research",
     "risking",
     "stages",
+    "streaming",
     "sweeps",
     "upkeep",
     "venue",

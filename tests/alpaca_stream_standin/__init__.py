@@ -1,0 +1,1 @@
+"""A stand-in for Alpaca's live data stream and its REST of past trades and bars, on loopback."""
