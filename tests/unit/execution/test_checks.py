@@ -103,6 +103,7 @@ def resting(qty: int, filled: int = 0) -> BrokerOrder:
 
 
 SELL = {"qty": D(-100), "held": D(200)}
+SOLD, HALF = sent(-100, "MSFT", working=True), sent(D("0.5"), "MSFT", working=True)
 CASES = [
     # number, inside, outside
     (1, {"qty": D(150)}, {"qty": D(151)}),
@@ -114,6 +115,20 @@ CASES = [
         {"gross": D(70_001), "sent": (sent(100, "MSFT", working=True),)},
     ),
     (1, {**SELL, "gross": D(200_000)}, {"equity": D(0)}),
+    # what a sell of the sheet frees, to the share; one share, and less than one, on either side of nothing
+    (1, {"gross": D(90_000), "sent": (SOLD,)}, {"gross": D(90_001), "sent": (SOLD,)}),
+    (
+        1,
+        {"gross": D(80_100), "sent": (sent(-1, "MSFT", working=True),)},
+        {"gross": D(80_101), "sent": (sent(-1, "MSFT", working=True),)},
+    ),
+    (
+        1,
+        {"gross": D(79_900), "sent": (sent(1, "MSFT", working=True),)},
+        {"gross": D(79_901), "sent": (sent(1, "MSFT", working=True),)},
+    ),
+    (1, {"gross": D(79_950), "sent": (HALF,)}, {"gross": D(79_951), "sent": (HALF,)}),
+    (1, {"qty": D(1), "gross": D(89_900)}, {"qty": D(1), "gross": D(90_000)}),
     (2, {"daily_return": D("-0.0299")}, {"daily_return": D("-0.03")}),
     (2, {"drawdown": D("0.1499")}, {"drawdown": D("0.15")}),
     (2, {**SELL, "daily_return": D("-0.5")}, {"daily_return": D("-0.5")}),
@@ -121,6 +136,8 @@ CASES = [
     (3, {"volume_20": D(10_000)}, {"volume_20": D(9_999)}),
     (3, {}, {"volume_20": None}),
     (3, {}, {"volume_20": D(0)}),
+    (3, {"qty": D("0.01"), "volume_20": D(1)}, {"qty": D("0.02"), "volume_20": D(1)}),
+    (4, {"ref_price": D("0.5")}, {"ref_price": D("-0.5")}),
     (4, {}, {"ref_price": None}),
     (4, {}, {"ref_price": D("NaN")}),
     (4, {}, {"ref_price": D(0)}),
@@ -148,6 +165,11 @@ CASES = [
         {"child": True, "sent": (sent(child=True, working=True, line="tc-9"),)},
     ),
     (7, {"child": True, "sent": (sent(child=True, working=True),)}, {"sent": (sent(child=True, working=True),)}),
+    (7, {"qty": D(1), "sent": (sent(-1, minutes=1),)}, {"qty": D(1), "sent": (sent(1, minutes=1),)}),
+    (7, {"qty": D(1), "sent": (sent(D("-0.5"), minutes=1),)}, {"qty": D(1), "sent": (sent(D("0.5"), minutes=1),)}),
+    (9, {"qty": D("0.5")}, {"qty": D(-1)}),
+    (9, {"qty": D(1), "at_venue": (resting(1),)}, {"qty": D(1), "at_venue": (resting(-1),)}),
+    (9, {**SELL, "held": D(101), "at_venue": (resting(-1),)}, {**SELL, "held": D(100), "at_venue": (resting(-1),)}),
     (9, {"at_venue": (resting(50),)}, {"at_venue": (resting(-50),)}),
     (9, {**SELL, "at_venue": (resting(-100),)}, {**SELL, "at_venue": (resting(-101),)}),
     (9, {**SELL, "at_venue": (resting(-150, -50),)}, {**SELL, "at_venue": (resting(-151, -50),)}),
@@ -162,6 +184,7 @@ CASES = [
         {"account": replace(ACCOUNT, cash=D(25_000)), "sent": (sent(100, "MSFT", working=True),)},
         {"account": replace(ACCOUNT, cash=D("24999.99")), "sent": (sent(100, "MSFT", working=True),)},
     ),
+    (10, {"qty": D(-1), "account": None}, {"qty": D("0.5"), "account": None}),
     (10, {}, {"account": None}),
     (10, {}, {"account": replace(ACCOUNT, buying_power=None)}),
     (11, {}, {"symbol": "GME"}),
