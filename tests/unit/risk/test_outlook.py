@@ -81,7 +81,7 @@ def test_decide_has_the_weights_of_the_method():
     assert decision.opinion.tolist() == [True, True, True, False]
 
 
-@pytest.mark.parametrize("target", [0.0, 0.2])
+@pytest.mark.parametrize("target", [0.0, 0.1])
 def test_hedge_brings_the_beta_to_its_target(target: float):
     decision = decide(trading(sizing={"hedge_symbol": "SPY", "hedge_beta": target}), [1.0, 0.0, -1.0, np.nan])
     close = closes()
