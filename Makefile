@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev
+.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev vendor-faults ingest-memory
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,12 @@ sweep-memory: venv-dev ## a sweep of 1,000,000 pairs needs the memory of one of 
 
 sweep-cores: venv-dev ## a sweep on all cores against one, wall-clock; on a quiet machine (BENCH_ARGS="--rounds 3")
 	@$(RUN) --no-database python bench/sweep_cores.py $(BENCH_ARGS)
+
+vendor-faults: venv-dev ## 500 random schedules of a bad vendor: the database is the truth, or untouched (VENDOR_SEED=n: that one)
+	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_vendor_faults.py $(PYTEST_ARGS)
+
+ingest-memory: venv-dev ## memory (PSS) of an ingest task of 500 symbols, above a task that does nothing
+	@$(RUN) python -m pytest -q -s -m slow tests/system/test_ingest_memory.py $(PYTEST_ARGS)
 
 mutants: venv-dev ## plant a fault at a time in a copy of the sources: each must turn a comparison red
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_mutants.py

@@ -41,7 +41,8 @@ import yaml  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 from tradecore import ingestion, market, pipeline, settings  # noqa: E402
-from tradecore.context import book_calendar, feed_of  # noqa: E402
+from tradecore.context import book_calendar  # noqa: E402
+from tradecore.feeding import feed_of  # noqa: E402
 from tradecore.sessions import Calendar  # noqa: E402
 from tradecore.storage import bars as stored  # noqa: E402
 from tradecore.storage import embedded, migrate  # noqa: E402

@@ -1,6 +1,9 @@
-"""Load bars and corporate actions of a range into the database, a task per batch of symbols.
+"""Load bars and corporate actions of a range into the database, a task per batch of symbols and stretch of sessions.
 
-One batch after the other: each validates the sessions of the whole universe, as far as they are there by then.
+    parts > run (one task a part, in the pool `vendor`) > validate > repair (if the form says so)
+
+A part that is done is not asked for again: clear what failed, and the load goes on. Each task's log says how far the
+whole is; `python -m tradecore data progress` too. Whatever runs at once, the vendor's limit is kept in the database.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from tradecore_ui import callbacks, task_env
 
 DATE = {"type": ["null", "string"], "format": "date"}
 TEXTS = {"type": "array", "items": {"type": "string"}}
+POOL = "vendor"  # made by `make up`: how many tasks ask a vendor at once
 
 with (
     DAG(
@@ -39,9 +43,13 @@ with (
             "last_session": Param(None, **DATE, title="Last session", description="Empty: the feed's last."),
             "symbols": Param([], **TEXTS, title="Symbols", description="Empty: all"),
             "batch_size": Param(25, type="integer", minimum=1, maximum=500, title="Symbols per task"),
+            "repair": Param(False, type="boolean", title="Ask again for bars that are missing or were rejected"),
         },
     ),
     TaskGroup("load"),
 ):
-    batches = task(task_id="batches")(task_env.symbol_batches)()
-    task(task_id="run", max_active_tis_per_dagrun=1)(task_env.load_history).expand(symbols=batches)
+    parts = task(task_id="parts")(task_env.load_parts)()
+    by_label = task(task_id="run", pool=POOL, map_index_template="{{ task.op_kwargs['part']['label'] }}")
+    loaded = by_label(task_env.load_part).expand(part=parts)
+    validated = task(task_id="validate")(task_env.finish_load)(parts)
+    loaded >> validated >> task(task_id="repair")(task_env.repair_range)()

@@ -35,6 +35,7 @@ ROOT = project.ROOT
 RUN, LOGS = ROOT / ".local" / "run", ROOT / ".local" / "logs"
 BIN = Path(sys.executable).parent
 MARK = "NATIVE_STACK"
+VENDOR_POOL = ["vendor", "2", "tasks that ask a vendor of market data at once"]  # name, slots, description
 # The watcher first: it shall raise no alert about the others. Tasks that still run report to the api-server.
 STOP_ORDER = ("watch", "scheduler", "dag-processor", "api-server")
 HEALTH_TIMEOUT_S = 180  # a Pi with an SD card needs a while to import Airflow three times at once
@@ -171,10 +172,12 @@ def migrate(env: dict[str, str]) -> None:
         done = json.loads(stamp.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         done = {}
-    if present is None or done != {"airflow": version, "revision": present}:
+    if present is None or done != {"airflow": version, "revision": present, "pool": VENDOR_POOL}:
         print(f"  Airflow {version}: preparing its tables (10 to 60 s)", flush=True)
         run_step([str(BIN / "airflow"), "db", "migrate"], env, "migrate")
-        stamp.write_text(json.dumps({"airflow": version, "revision": airflow_revision(env["DATABASE_URL"])}))
+        run_step([str(BIN / "airflow"), "pools", "set", *VENDOR_POOL], env, "migrate")
+        made = {"airflow": version, "revision": airflow_revision(env["DATABASE_URL"]), "pool": VENDOR_POOL}
+        stamp.write_text(json.dumps(made))
     run_step([sys.executable, "-m", "tradecore", "db", "upgrade"], env, "migrate")
 
 

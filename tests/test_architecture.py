@@ -26,7 +26,7 @@ SETTINGS = {
 CORE = ("ticks", "indicators", "strategies", "risk", "portfolio", "execution", "backtest")  # in the order of the stages
 EDGE = {
     "feeds": {
-        *("httpx", "numpy", "pandas", "pydantic", "tenacity", "yfinance", "curl_cffi", "requests"),
+        *("ccxt", "curl_cffi", "numpy", "pyarrow", "requests", "tenacity", "yfinance"),
         *("websockets", "msgpack"),
     },
     "validation": {"great_expectations", "numpy", "pandas"},
@@ -36,6 +36,7 @@ EDGE = {
 VENDORS = {
     "yfinance",
     "alpaca",
+    "ccxt",
     "great_expectations",
     "apprise",
     "httpx",

@@ -31,6 +31,7 @@ FERNET_BYTES = 32
 CHECK = [[sys.executable, "-m", "tradecore.settings", "--check"]]
 MIGRATE = [
     ["airflow", "db", "migrate"],
+    ["airflow", "pools", "set", "vendor", "2", "tasks that ask a vendor of market data at once"],
     [sys.executable, "-m", "tradecore", "db", "upgrade"],
     [sys.executable, "-m", "tradecore.warm"],
 ]

@@ -48,7 +48,9 @@ class BookConfig(ConfigModel):
     )
     account: BookName = Field("sim", description="Account at the venue; part of every client order id.")
     calendar: Calendar = Field(
-        "XNYS", description="Exchange calendar: XNYS, or the absolute path of a table of sessions."
+        "XNYS",
+        description="Exchange calendar: XNYS, 24/7 (each day from midnight to midnight UTC), or the absolute path of a "
+        "table of sessions.",
     )
     currency: Literal["USD"] = Field("USD", description="Currency of cash and prices. One for now.")
     timeframe: Timeframe = Field(
@@ -145,14 +147,39 @@ class Universe(ConfigModel):
         return self
 
 
+FeedName = Literal["csv", "parquet", "yahoo", "alpaca", "alpha_vantage", "crypto"]
+
+
+class SecondFeed(ConfigModel):
+    """Who is asked for bars that the first vendor lacks, or that look wrong. Both values and the decision are kept."""
+
+    feed: FeedName = Field(description="The second vendor.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of that feed.")
+    compare: Literal["suspect", "all"] = Field(
+        "suspect",
+        description="What it is asked for: bars that are missing, cannot be, or jump beyond validation.max_jump_frac; "
+        "or all of them.",
+    )
+    tolerance_frac: Fraction = Field(
+        0.005, ge=0, le=1, description="Largest difference of open, high, low or close at which two bars agree."
+    )
+    on_dispute: Literal["first", "second", "neither"] = Field(
+        "first", description="Whose bar counts where both are possible and differ; neither: the bar is missing."
+    )
+    patience_minutes: Count = Field(
+        30, ge=0, le=1_440, description="Minutes after a bar's end that the first vendor has to publish it."
+    )
+
+
 class Data(ConfigModel):
     """Where bars come from."""
 
-    feed: Literal["csv", "yahoo"] = Field("csv", description="Where bars come from.")
+    feed: FeedName = Field("csv", description="Where bars come from (docs/data.md); their source in the database.")
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="Options of that feed; csv: folder, relative to the project.",
+        description="Options of that feed; csv and parquet: folder, relative to the project. Never a key.",
     )
+    second: SecondFeed | None = Field(None, description="A second vendor for missing and disputed bars; null: none.")
     publication_lag_minutes: Count = Field(
         15,
         ge=0,
@@ -599,6 +626,9 @@ class Trading(ConfigModel):
                     broken.append((("strategies", name, "symbols", i), symbol, rule))
         broken += self._simulated_only()
         broken += self._risk_names()
+        if self.data.second is not None and self.data.second.feed == self.data.feed:
+            rule = "must be another vendor than data.feed"
+            broken.append((("data", "second", "feed"), self.data.second.feed, rule))
         if self.risk.max_position_size > self.risk.max_exposure:
             rule = f"must not exceed max_exposure ({self.risk.max_exposure:g})"
             broken.append((("risk", "max_position_size"), self.risk.max_position_size, rule))

@@ -58,6 +58,9 @@ def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, str]:
     if get_origin(annotation) is dict:
         below, _ = _model_in(get_args(annotation)[1])
         return below, ".<name>"
+    if get_origin(annotation) in (Union, types.UnionType):  # a section that may be left out
+        found = [below for arg in get_args(annotation) if (below := _model_in(arg)[0]) is not None]
+        return (found[0] if found else None), ""
     return None, ""
 
 

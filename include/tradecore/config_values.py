@@ -60,8 +60,9 @@ def _timeframe(value: object) -> object:
 
 def _calendar(value: object) -> object:
     text = str(_text(value))
-    if text != "XNYS" and not re.match(r"^/.*\.csv$", text):
-        raise PydanticCustomError("no_calendar", "must be 'XNYS', or the absolute path of a table of sessions (.csv)")
+    if text not in ("XNYS", "24/7") and not re.match(r"^/.*\.csv$", text):
+        rule = "must be 'XNYS', '24/7', or the absolute path of a table of sessions (.csv)"
+        raise PydanticCustomError("no_calendar", "{rule}", {"rule": rule})
     return text
 
 

@@ -12,10 +12,9 @@ import psycopg
 
 from tradecore import operations, waiting
 from tradecore.config_values import BOOK_NAME
-from tradecore.errors import BookError, ConfigError, NotBuilt, OutOfOrder, SessionError
+from tradecore.errors import BookError, NotBuilt, OutOfOrder, SessionError
 from tradecore.execution.broker import Desk
-from tradecore.feeds import open_feed
-from tradecore.feeds.base import Feed
+from tradecore.feeding import feed_of
 from tradecore.model import Instrument, new_book
 from tradecore.sessions import Calendar
 from tradecore.sessions import calendar as open_calendar
@@ -103,21 +102,6 @@ class Context:
 def book_calendar(settings: Settings) -> Calendar:
     """Return the calendar of the configured book."""
     return open_calendar(settings.trading.book.calendar)
-
-
-def feed_of(settings: Settings) -> Feed:
-    """Open the configured feed; a relative folder in its options is below the project's."""
-    options = dict(settings.trading.data.options)
-    if "folder" in options:
-        options["folder"] = str(settings.resolve(options["folder"]))
-    if settings.trading.data.feed == "yahoo":
-        options.setdefault("cache_dir", str(settings.local_dir / "yahoo"))
-        if settings.yahoo_base_url:
-            options.setdefault("base_url", settings.yahoo_base_url)
-    try:
-        return open_feed(settings.trading.data.feed, options=options)
-    except ConfigError as error:
-        raise settings.located(error) from error
 
 
 def contexts(

@@ -7,19 +7,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
 import psycopg
 
-from tradecore import market, validating
-from tradecore.context import feed_of
+from tradecore import arbitration, market, validating
 from tradecore.errors import ConfigError, FeedError, SessionError
+from tradecore.feeding import feed_of
 from tradecore.feeds.base import BarBatch, CorporateAction, SymbolFailure, make_rows
 from tradecore.model import Instrument
 from tradecore.sessions import Calendar
 from tradecore.settings import Settings
+from tradecore.storage import arbitrations, rollups, selection
 from tradecore.storage import bars as stored
-from tradecore.storage import rollups, selection
 from tradecore.storage.bars import Action
 from tradecore.storage.selection import Stamp
 from tradecore.units import to_ns
@@ -66,9 +67,22 @@ def ingest_range(
     if not names and not left:
         return {"versions": 0, "actions": 0, "symbols": 0}
     # all is fetched before anything is written: a feed that fails leaves no trace
-    batch, fetched = _fetch(settings, calendar, names, left, first, last, actions_until)
+    when: dict[str, Any] = {"first": first, "last": last, "now": now, "assumed": assumed}
+    failed: FeedError | None = None
+    try:
+        batch, fetched = _fetch(settings, conn, calendar, names, left, first, last, actions_until)
+    except FeedError as error:
+        batch, fetched = arbitration.instead(
+            settings, conn, calendar, error, [*names, *left], actions_until=actions_until, **when
+        )
+        failed = error
+    try:
+        opinion = arbitration.consult(settings, conn, calendar, batch, fetched, names, **when)
+    except FeedError as error:  # the second's, where the first gave nothing
+        raise failed or error from error
+    conn.rollback()
     actions = _one_a_day(fetched)
-    lag_ns = trading.data.publication_lag_minutes * 60 * 1_000_000_000
+    lag = trading.data.publication_lag_minutes * 60 * 1_000_000_000 if assumed else None
     with conn.transaction():
         members = market.and_held(market.sync_members(conn, settings, calendar), held)
         ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
@@ -77,9 +91,11 @@ def ingest_range(
             conn,
             timeframe=trading.book.timeframe,
             source=trading.data.feed,
-            rows=_versions(batch, ids, to_ns(now), lag_ns if assumed else None),
+            rows=_versions(batch, ids, to_ns(now), lag),
             now=now,
         )
+        second = _versions(BarBatch(rows=opinion.rows if opinion else make_rows(())), ids, to_ns(now), lag)
+        judged = arbitration.keep(settings, conn, calendar, opinion, ids, second, first=first, last=last, now=now)
         stamp = selection.next_stamp(conn, trading.data.feed, now)
         new = stored.append_actions(
             conn,
@@ -100,17 +116,31 @@ def ingest_range(
                 for a in actions
             ],
         )
+        if failed and new:
+            _name_the_giver(settings, conn, new, min(a.known_at for a in new))
         _refresh_after(conn, settings, new, stamp.at)
     conn.commit()
     rollups.catch_up_quietly(conn)
     return {
         "versions": len(changed),
+        "rows": int(batch.rows.size),
         "sessions": [str(d) for d in changed[-3:]],
         "actions": len(new),
         "symbols": len(names) + len(left),
         "rejects": len(batch.rejects),
         "failures": [f"{f.symbol}: {f.error.message}" for f in batch.failures],
+        **({"arbitration": judged} if judged else {}),
     }
+
+
+def _name_the_giver(
+    settings: Settings, conn: psycopg.Connection, new: Sequence[Action], since: datetime
+) -> None:
+    """Write down that the second vendor told of new actions, in the place of the first."""
+    second = settings.trading.data.second
+    lists = {"instruments": [a.instrument_id for a in new], "ex_dates": [a.ex_date for a in new]}
+    where = {"source": settings.trading.data.feed, "second": second.feed if second else "", "since": since}
+    conn.execute(arbitrations.SQL["given_by"], {**where, **lists, "kinds": [a.kind for a in new]})
 
 
 def _due(settings: Settings, calendar: Calendar, first: date, last: date, symbols: Sequence[str] | None) -> list[str]:
@@ -136,6 +166,7 @@ def _due(settings: Settings, calendar: Calendar, first: date, last: date, symbol
 
 def _fetch(
     settings: Settings,
+    conn: psycopg.Connection,
     calendar: Calendar,
     names: Sequence[str],
     left: Sequence[str],
@@ -144,7 +175,7 @@ def _fetch(
     actions_until: date,
 ) -> tuple[BarBatch, list[CorporateAction]]:
     """Return bars and actions from the feed. A name that left is asked for alone: it may be served no more."""
-    feed, timeframe = feed_of(settings), settings.trading.book.timeframe
+    feed, timeframe = feed_of(settings, conn), settings.trading.book.timeframe
     batches, actions, failures = list[BarBatch](), list[CorporateAction](), list[SymbolFailure]()
     if names:
         batches.append(feed.bars(names, timeframe, first, last, calendar))

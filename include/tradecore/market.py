@@ -43,8 +43,6 @@ from tradecore.storage import series as values
 from tradecore.storage.bars import Action, Member
 from tradecore.units import PRICE_SCALE, QTY_SCALE, from_day, to_day, to_ns, to_quanta
 
-BARS_PER_YEAR = 252.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -283,7 +281,7 @@ def capital_of(found: Sequence[Rule], names: Sequence[str], instruments: Sequenc
 def window_rows(settings: Settings, found: Sequence[Rule] | None = None) -> int:
     """Return how many bars back a decision looks: the longest look-back of the strategies, or that of the risk."""
     loaded, trading = rules(settings) if found is None else found, settings.trading
-    plan = plan_of(trading, trading.universe.symbols, trading.enabled(), BARS_PER_YEAR)
+    plan = plan_of(trading, trading.universe.symbols, trading.enabled(), 252.0)  # rows, whatever a year has
     risk = max(trading.risk.volatility_lookback_bars, plan.rows if plan else 0)
     return max([r.lookback_bars for r in loaded] + [risk + 1])
 
@@ -337,8 +335,8 @@ def _while_member(rule: Rule, panel: Panel, score: Floats) -> Floats:
 
 
 def bars_per_year(calendar: Calendar, timeframe: str) -> float:
-    """Return 252 times the bars of a full session."""
-    return BARS_PER_YEAR * max(len(calendar.bar_ends(d, timeframe)) for d in _sample_sessions(calendar))
+    """Return the sessions of a year times the bars of a full session."""
+    return calendar.sessions_per_year * max(len(calendar.bar_ends(d, timeframe)) for d in _sample_sessions(calendar))
 
 
 def _sample_sessions(calendar: Calendar) -> tuple[date, ...]:

@@ -384,7 +384,7 @@ def _database_is_back(settings: Settings, conn: psycopg.Connection, outage: Outa
 
 def _feed_end(settings: Settings) -> date | None:
     """Return the last session that the configured feed has, None for one that goes on."""
-    from tradecore.context import feed_of  # brings numpy; only asked when a session looks late
+    from tradecore.feeding import feed_of  # brings numpy; only asked when a session looks late
 
     return feed_of(settings).last_session(settings.trading.universe.symbols)
 

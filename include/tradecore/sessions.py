@@ -6,7 +6,8 @@ nothing but the standard library. exchange_calendars makes it and checks it, in 
     python -m tradecore.sessions --build --last-year 2035     # extend the table
     python -m tradecore.sessions --check                      # compare it with exchange_calendars
 
-A file of the same columns can stand in for an exchange: `calendar("path/to/sessions.csv")`.
+A file of the same columns can stand in for an exchange: `calendar("path/to/sessions.csv")`. The calendar '24/7', of
+markets that never close, needs no table: each day is a session, from midnight to midnight UTC.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from tradecore.errors import NotASession, SessionError
@@ -25,6 +27,8 @@ TABLES = Path(__file__).resolve().parent / "data"
 HEADER = "session_date,open_at,close_at"
 DAILY = "1d"
 MAX_BAR_MINUTES = 24 * 60
+ALWAYS_OPEN = "24/7"
+ALWAYS_FIRST, ALWAYS_LAST = date(2009, 1, 3), date(2040, 12, 31)
 
 _loaded: dict[Path, tuple[tuple[int, int], Calendar]] = {}
 
@@ -101,6 +105,11 @@ class Calendar:
     def last_session(self) -> date:
         """The last session of the table."""
         return self._dates[-1]
+
+    @property
+    def sessions_per_year(self) -> float:
+        """Sessions by which a year is counted: 365 of a market that never closes, 252 of an exchange."""
+        return 365.0 if self.name == ALWAYS_OPEN else 252.0
 
     def is_session(self, day: date) -> bool:
         """Tell whether the day is a session. Raises NotASession outside the table, where nobody knows."""
@@ -246,16 +255,18 @@ def known_calendars() -> tuple[str, ...]:
 
 
 def calendar(name: str) -> Calendar:
-    """Return the calendar of an exchange ('XNYS') or of a table given by its path (ending in .csv).
+    """Return the calendar of an exchange ('XNYS'), '24/7', or that of a table given by its path (ending in .csv).
 
     A table is read once per process, and again when its file changes. Raises SessionError if unknown.
     """
+    if name == ALWAYS_OPEN:
+        return _always_open()
     path = Path(name) if name.endswith(".csv") else TABLES / f"sessions_{name}.csv"
     if not path.is_file():
         known = known_calendars()
         close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.3)
         raise SessionError(
-            f"There is no calendar {name!r}; known: {', '.join(known)}.",
+            f"There is no calendar {name!r}; known: {', '.join((*known, ALWAYS_OPEN))}.",
             next_step=f"Use {(close or known)[0]}, or the path of a table of sessions ({HEADER}).",
             calendar=name,
         )
@@ -267,6 +278,14 @@ def calendar(name: str) -> Calendar:
         found = read_table(path, name)
         _loaded[path] = (version, found)
     return found
+
+
+@lru_cache(maxsize=1)
+def _always_open() -> Calendar:
+    midnight = datetime.combine(ALWAYS_FIRST, datetime.min.time(), UTC)
+    opens = [midnight + timedelta(days=k) for k in range((ALWAYS_LAST - ALWAYS_FIRST).days + 1)]
+    days = (Session(session_date=at.date(), open_at=at, close_at=at + timedelta(days=1)) for at in opens)
+    return Calendar(ALWAYS_OPEN, days)
 
 
 def _table_text(name: str, first_year: int, last_year: int) -> str:

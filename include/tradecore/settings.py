@@ -142,6 +142,10 @@ class Settings(ConfigModel):
         keys = Alpaca(api_key=SecretStr(api_key), secret_key=SecretStr(secret_key), base_url=address)
         return self.model_copy(update={"alpaca": keys})
 
+    def with_vantage_key(self, api_key: str) -> Settings:
+        """Return these settings with another key of Alpha Vantage (an Airflow connection's)."""
+        return self.model_copy(update={"alpha_vantage_api_key": SecretStr(api_key)})
+
     @property
     def strategies_folder(self) -> Path:
         """Where the owner's own strategies are."""
@@ -226,9 +230,13 @@ def load(
 
 def _contradictions(env: Environment, trading: Trading, source: YamlSource) -> list[Problem]:
     """Return what the environment and trading.yaml do not agree on."""
-    if trading.data.feed == "yahoo" and not env.yahoo_finance_enabled:
-        return [source.problem(("data", "feed"), "is switched off; set YAHOO_FINANCE_ENABLED=true in .env", "yahoo")]
-    return []
+    rule, second = "is switched off; set YAHOO_FINANCE_ENABLED=true in .env", trading.data.second
+    asked = {("data", "feed"): trading.data.feed, ("data", "second", "feed"): second.feed if second else ""}
+    return [
+        source.problem(path, rule, feed)
+        for path, feed in asked.items()
+        if feed == "yahoo" and not env.yahoo_finance_enabled
+    ]
 
 
 def find_config(config: str, home: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import psycopg
 
-from tradecore import market, operations, provenance
+from tradecore import arbitration, market, operations, provenance
 from tradecore.bars import Panel
 from tradecore.context import Context, held_instruments
 from tradecore.model import Instrument
@@ -100,6 +100,7 @@ def _checks(
     versions = stored.latest_versions(
         conn, timeframe=timeframe, source=source, instruments=ids, bar_ends=[e for _, e in ends]
     )
+    versions = arbitration.in_their_place(settings, conn, versions, ids, ends[0][1], ends[-1][1])
     repeats = trading.validation.stale_repeat_bars
     before = market.bar_ends_until(
         calendar, calendar.previous_bar_end(ends[0][1], timeframe), timeframe, max(1, repeats)

@@ -13,8 +13,9 @@ import psycopg
 
 from tradecore import execution_views, maintenance, waiting
 from tradecore import settings as configured
-from tradecore.context import book_calendar, feed_of
+from tradecore.context import book_calendar
 from tradecore.errors import BookError, TradecoreError
+from tradecore.feeding import feed_of
 from tradecore.model import STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.storage import alerts, books, connection, embedded, migrate, queries

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CONNECTION_ID = "tradecore_db"
 BROKER_CONNECTION_ID = "alpaca_default"
+VANTAGE_CONNECTION_ID = "alpha_vantage_default"
 SETTLED_BY = "settle.run"
 LOOK_AGAIN_S = 4
 DEFAULT_HISTORY = timedelta(days=5 * 365)
@@ -115,6 +116,7 @@ def task_shell() -> Iterator[tuple[Context, Settings, psycopg.Connection[Any], d
     try:
         settings = load()
         logs.configure(settings.log_level, settings.secrets(), own_handler=False)
+        settings = _with_data_keys(settings)
         with connection() as conn:
             try:
                 failure_alerts.report_killed_try(context, settings, conn, now)
@@ -166,6 +168,28 @@ def _with_keys(settings: Settings) -> Settings:
         return settings
     settings = settings.with_broker_keys(found.login, found.password)
     logs.configure(settings.log_level, settings.secrets(), own_handler=False)
+    return settings
+
+
+def _with_data_keys(settings: Settings) -> Settings:
+    """Return the settings with the keys of the market data vendors that are configured, where Airflow has them."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from tradecore import logs
+
+    data = settings.trading.data
+    vendors = {data.feed, data.second.feed if data.second else ""}
+    if "alpaca" in vendors:
+        settings = _with_keys(settings)
+    if "alpha_vantage" in vendors:
+        try:
+            found = Connection.get(VANTAGE_CONNECTION_ID)
+        except AirflowNotFoundException:
+            return settings
+        if found.password:
+            settings = settings.with_vantage_key(found.password)
+            logs.configure(settings.log_level, settings.secrets(), own_handler=False)
     return settings
 
 
@@ -307,22 +331,62 @@ def _bars_at_work_before(bar: pipeline.Context) -> int:
     return int(found[0]) if found else 0
 
 
-def symbol_batches() -> list[list[str]]:
-    """Split the run's symbols, or the whole universe, into batches of the size that its form asks for."""
-    with task_shell() as (context, settings, _, _):
-        params = context["params"]
-        symbols = list(params["symbols"]) or list(settings.trading.universe.symbols)
-        size = params["batch_size"]
-        return [symbols[start : start + size] for start in range(0, len(symbols), size)]
-
-
-def load_history(symbols: Sequence[str]) -> Any:
-    """Load the run's range of history for some symbols."""
-    from tradecore import pipeline
+def load_parts() -> list[dict[str, Any]]:
+    """Plan the run's load, a part for each task to come; cleared or tried again, it is the same load."""
+    from tradecore import loading, pipeline
 
     with task_shell() as (context, settings, conn, now):
         first, last = history_range(context, lambda at: pipeline.last_available_session(settings, conn, at))
-        return pipeline.load_history(settings, conn, symbols=symbols, first=first, last=last, now=now)
+        params = context["params"]
+        parts = loading.begin(
+            settings,
+            conn,
+            first=first,
+            last=last,
+            batch=params["batch_size"],
+            symbols=params["symbols"] or None,
+            now=now,
+            name=f"{context['dag_run'].dag_id} {context['run_id']}",
+        )
+        log.info("Load %s: %d parts, %d of them done", parts[0].load_id, len(parts), sum(p.done for p in parts))
+        return [{"load": p.load_id, "part": p.part_no, "label": _label(p.symbols, p.first, p.last)} for p in parts]
+
+
+def _label(symbols: Sequence[str], first: date, last: date) -> str:
+    names = symbols[0] if len(symbols) == 1 else f"{symbols[0]} to {symbols[-1]} ({len(symbols)})"
+    return f"{names}, {first} to {last}"
+
+
+def load_part(part: Mapping[str, Any]) -> Any:
+    """Fetch one part of a load; its log says how far the whole is."""
+    from tradecore import loading
+
+    with task_shell() as (_, settings, conn, now):
+        (mine,) = (p for p in loading.parts_of(conn, part["load"]) if p.part_no == part["part"])
+        result = loading.run(settings, conn, mine, now)
+        log.info("Part %s: %s", part["label"], result)
+        return result
+
+
+def finish_load(parts: Sequence[Mapping[str, Any]]) -> Any:
+    """Validate what the run's load brought, and end it."""
+    from tradecore import loading
+
+    with task_shell() as (_, settings, conn, now):
+        return loading.finish(settings, conn, parts[0]["load"], now, lambda text: log.info("%s", text))
+
+
+def repair_range() -> Any:
+    """Ask again for what the run's range lacks, if its form says so."""
+    from tradecore import pipeline, repair
+
+    with task_shell() as (context, settings, conn, now):
+        params = context["params"]
+        if not params["repair"]:
+            return {"repair": "not asked for"}
+        first, last = history_range(context, lambda at: pipeline.last_available_session(settings, conn, at))
+        symbols = params["symbols"] or None
+        return repair.repair(settings, conn, first=first, last=last, now=now, symbols=symbols)
 
 
 def history_range(context: Mapping[str, Any], last_available: Callable[[datetime], date]) -> tuple[date, date]:

@@ -237,7 +237,7 @@ def test_form_fields(bag):
         None, [], "{}", None, None,
     ]  # fmt: skip
     assert list(bag.dags["research_analyse"].params) == ["first_session", "last_session", "symbols"]
-    assert list(bag.dags["load_history"].params) == ["first_session", "last_session", "symbols", "batch_size"]
+    assert list(bag.dags["load_history"].params) == ["first_session", "last_session", "symbols", "batch_size", "repair"]
 
 
 @pytest.mark.parametrize(

@@ -323,3 +323,24 @@ def test_a_test_of_today_asks_nobody_and_says_what_it_would_wait_for(case):
     case.run("python", "-m", "tradecore", "submit", today)
     assert case.rows("SELECT status FROM orders") == [("ACKED",)]
     assert case.rows("SELECT verdict, actor FROM approvals") == [("approved", "cli:ann")]
+
+
+def test_history_is_loaded_in_parts_validated_and_repaired(case):
+    """Five names in parts of two, a hole that the folder fills again, and the repair that finds it."""
+    case.configure()
+    case.run("python", "-m", "tradecore", "db", "upgrade")
+    case.run("airflow", "pools", "set", "vendor", "2", "asks a vendor")
+    form = {"first_session": "2004-11-01", "last_session": "2004-12-31", "batch_size": 2}
+    output = case.run("airflow", "dags", "test", "load_history", "-c", json.dumps(form))
+    assert "3 of 3 parts" in output or case.rows("SELECT count(*) FROM load_parts WHERE done_at IS NOT NULL") == [(3,)]
+    states = case.states()
+    assert {states[f"load.run {k}"] for k in range(3)} == {"success"}
+    assert (states["load.validate"], states["load.repair"]) == ("success", "success")
+    assert case.rows("SELECT count(*) FROM loads WHERE finished_at IS NOT NULL") == [(1,)]
+    loaded = case.rows("SELECT count(*) FROM bars")
+    assert loaded == [(4 * 43,)]
+    with connect(case.environ["DATABASE_URL"]) as conn:
+        conn.execute("DELETE FROM bars WHERE session_date = '2004-12-01'")
+    form |= {"repair": True, "symbols": ["IBM"]}
+    case.run("airflow", "dags", "test", "load_history", "-c", json.dumps(form))
+    assert case.rows("SELECT count(*) FROM bars WHERE session_date = '2004-12-01'") != [(0,)]

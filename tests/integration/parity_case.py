@@ -17,7 +17,8 @@ import reference
 from reference import RefBar, RefParams, RefQuote, RefStep
 from tradecore import pipeline, settings
 from tradecore.backtest import step
-from tradecore.context import book_calendar, feed_of
+from tradecore.context import book_calendar
+from tradecore.feeding import feed_of
 from tradecore.model import H_NS, O_DECIDED_NS, O_INSTR, O_QTY, O_SPLIT_DEN, O_SPLIT_NUM, Book
 from tradecore.research import backtest
 from tradecore.storage import bars as stored

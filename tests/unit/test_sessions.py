@@ -162,7 +162,7 @@ def test_unknown_timeframe_is_refused(timeframe: str) -> None:
 
 
 def test_unknown_calendar_names_the_known_ones() -> None:
-    with pytest.raises(SessionError, match="known: XNYS"):
+    with pytest.raises(SessionError, match="known: XNYS, 24/7"):
         sessions.calendar("XNYZ")
 
 
@@ -205,3 +205,21 @@ def test_a_table_without_its_header_is_refused(tmp_path: Path) -> None:
     path.write_text("2026-11-21,2026-11-21T10:00Z,2026-11-21T10:01Z\n", encoding="utf-8")
     with pytest.raises(SessionError, match="expected 'session_date,open_at,close_at'"):
         sessions.calendar(str(path))
+
+
+def test_a_market_that_never_closes_has_a_session_each_day_from_midnight_to_midnight() -> None:
+    always = sessions.calendar("24/7")
+    saturday = date(2024, 3, 9)
+    assert always.is_session(saturday)
+    assert always.next_session(saturday) == date(2024, 3, 10)  # New York's clocks change; UTC's do not
+    session = always.session(saturday)
+    assert (session.open_at, session.close_at) == (
+        datetime(2024, 3, 9, tzinfo=UTC),
+        datetime(2024, 3, 10, tzinfo=UTC),
+    )
+    assert always.bar_ends(saturday, "1d") == (session.close_at,)
+    assert len(always.bar_ends(saturday, "60m")) == 24
+    assert always.session_of(session.close_at) == saturday
+    assert always.next_bar_end(session.close_at, "1d") == datetime(2024, 3, 11, tzinfo=UTC)
+    assert (always.sessions_per_year, sessions.calendar("XNYS").sessions_per_year) == (365.0, 252.0)
+    assert sessions.calendar("24/7") is always

@@ -211,7 +211,7 @@ def test_unknown_key_of_a_strategy_and_of_a_member(profile: Any) -> None:
 def test_key_that_is_like_nothing_lists_the_known_ones(profile: Any) -> None:
     message = only_problem(profile(MINIMAL + "data: {qqq: 1}\n"))
     assert message.endswith(
-        "unknown key; known here: feed, last_session, options, publication_lag_minutes, restate_sessions"
+        "unknown key; known here: feed, last_session, options, publication_lag_minutes, restate_sessions, second"
     )
 
 
@@ -278,11 +278,14 @@ IMPOSSIBLE = [
     ("book: {timeframe: 391m}", "book.timeframe = '391m': must be '1d', or 'Nm' with N from 1 to 390"),
     ("book: {timeframe: 05m}", "book.timeframe = '05m': must be '1d', or 'Nm' with N from 1 to 390"),
     ("book: {timeframe: 30}", "book.timeframe = 30: must be text; put it in quotes"),
-    ("book: {calendar: XNYX}", "book.calendar = 'XNYX': must be 'XNYS', or the absolute path"),
+    ("book: {calendar: XNYX}", "book.calendar = 'XNYX': must be 'XNYS', '24/7', or the absolute path"),
     ("book: {currency: EUR}", "book.currency = 'EUR': must be 'USD'"),
     ("book: {name: My Book}", "book.name = 'My Book': must match pattern"),
     ("book: 3", "book = 3: must be a valid dictionary"),
-    ("data: {feed: yahooo}", "data.feed = 'yahooo': must be 'csv' or 'yahoo'"),
+    (
+        "data: {feed: yahooo}",
+        "data.feed = 'yahooo': must be 'csv', 'parquet', 'yahoo', 'alpaca', 'alpha_vantage' or 'crypto'",
+    ),
     ("data: {last_session: soon}", "data.last_session = 'soon': must be a valid date"),
     (
         "data: {publication_lag_minutes: 31}",

@@ -17,6 +17,7 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
     streaming,
     upkeep,
     keeping,
+    loading,
 )
 from tradecore.cli.shell import app, main
 
@@ -25,6 +26,7 @@ __all__ = [
     "auditing",
     "certifying",
     "keeping",
+    "loading",
     "looking",
     "main",
     "people",

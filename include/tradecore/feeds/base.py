@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal, Protocol
 
@@ -28,6 +28,21 @@ BAR_DTYPE = np.dtype(
     ]
 )
 MAX_SYMBOL_CHARS = 16
+
+# One row per trade, in the vendor's order. at_ns: int64 nanoseconds since 1970 UTC; trade_no: the exchange's id;
+# price in USD, size in shares as traded; conditions: the vendor's codes, joined by blanks; update: '' as it was, or
+# 'canceled', 'corrected', 'incorrect'.
+TRADE_DTYPE = np.dtype(
+    [
+        ("at_ns", "i8"),
+        ("trade_no", "u8"),
+        ("price", "f8"),
+        ("size", "f8"),
+        ("exchange", "U4"),
+        ("conditions", "U16"),
+        ("update", "U9"),
+    ]
+)
 
 ActionKind = Literal["split", "dividend"]
 Rows = npt.NDArray[np.void]
@@ -101,6 +116,22 @@ class BarBatch:
     rows: Rows
     rejects: tuple[Reject, ...] = ()
     failures: tuple[SymbolFailure, ...] = ()
+
+
+def _no_wait() -> None:
+    """Wait for nobody: a limit that other processes share is the shell's to give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What a vendor's door asks for, resolved by the shell and in no option: keys, and the turn to ask.
+
+    pace is called before each request and returns when it may leave: the limit that all processes with this key share.
+    """
+
+    api_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    pace: Callable[[], None] = _no_wait
 
 
 class Feed(Protocol):

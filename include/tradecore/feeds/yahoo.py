@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tradecore.errors import FeedError, MalformedData, NoDataYet, NoSuchSymbol, NotBuilt
-from tradecore.feeds.base import BarBatch, CorporateAction, Reject, RowTuple, SymbolFailure, make_rows
+from tradecore.feeds.base import Access, BarBatch, CorporateAction, Reject, RowTuple, SymbolFailure, make_rows
 from tradecore.feeds.yahoo_http import YahooHttp
 from tradecore.sessions import DAILY, Calendar
 from tradecore.units import DIVIDEND_SCALE, to_ns
@@ -79,7 +79,7 @@ class _Chart:
 class YahooFeed:
     """Daily bars and corporate actions from Yahoo."""
 
-    def __init__(self, options: YahooOptions) -> None:
+    def __init__(self, options: YahooOptions, access: Access) -> None:
         self._name = options.name
         self._http = YahooHttp(
             base_url=options.base_url,
@@ -89,6 +89,7 @@ class YahooFeed:
             max_wait_s=options.max_wait_s,
             requests_per_minute=options.requests_per_minute,
             cache_dir=options.cache_dir,
+            pace=access.pace,
         )
         self._charts: dict[str, tuple[date, _Chart]] = {}
 

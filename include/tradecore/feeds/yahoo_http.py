@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -44,10 +45,10 @@ PERIOD_END = 9_999_999_999
 
 
 class RateLimiter:
-    """Lets one request through every `interval_s`; shared by the threads of a process."""
+    """Lets one request through every `interval_s` of this process, and in the turn that `pace` waits for."""
 
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
+    def __init__(self, interval_s: float, pace: Callable[[], None]) -> None:
+        self._interval_s, self._pace = interval_s, pace
         self._lock = threading.Lock()
         self._next = 0.0
 
@@ -59,6 +60,7 @@ class RateLimiter:
             self._next = max(now, self._next) + self._interval_s
         if pause_s:
             time.sleep(pause_s)
+        self._pace()
 
 
 class _Answered(Exception):
@@ -107,6 +109,7 @@ class YahooHttp:
         max_wait_s: float,
         requests_per_minute: float,
         cache_dir: str | None,
+        pace: Callable[[], None],
     ) -> None:
         if cache_dir is not None:
             yfinance.set_tz_cache_location(cache_dir)
@@ -114,7 +117,7 @@ class YahooHttp:
         self._attempts = attempts
         self._backoff = wait_random_exponential(multiplier=backoff_s, max=max_wait_s)
         self._transport = _Transport(
-            base_url=base_url, timeout_s=timeout_s, limiter=RateLimiter(60.0 / requests_per_minute)
+            base_url=base_url, timeout_s=timeout_s, limiter=RateLimiter(60.0 / requests_per_minute, pace)
         )
         # YfData is one object per class and process; a class of its own keeps two feeds' cookies apart.
         own = type("FeedData", (YfData,), {})

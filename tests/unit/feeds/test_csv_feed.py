@@ -234,7 +234,7 @@ def test_an_action_that_cannot_be_read_stops_with_its_line(folder: Path, line: s
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("csvv", {}, "known feeds: csv, yahoo. Next: Set data.feed to csv"),
+        ("csvv", {}, "known feeds: csv, parquet, yahoo, alpaca, alpha_vantage, crypto. Next: Set data.feed to csv"),
         ("csv", {"foldr": "x"}, "data.options.foldr is not an option of the csv feed.*Did you mean folder"),
         ("csv", {"folder": "no/such/place"}, "'no/such/place' is no folder"),
         ("csv", {}, "folder"),

@@ -1,0 +1,359 @@
+"""The alpaca feed: daily and minute bars, trades and corporate actions of US shares, from IEX or all exchanges (SIP).
+
+Its REST documents are read here: alpaca-py's data client waits without a limit, repeats what it likes and turns an
+answer that broke off into an empty one. Bars are raw, as traded. Bars of other lengths are made of the longest ones of
+Alpaca that begin at each session's open: its own are counted from midnight.
+
+A page that comes empty although more was promised says nothing: what it may have held is asked for once more, and what
+is empty twice is VendorDown, not a gap.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tradecore.errors import FeedError, NoDataYet, NoSuchSymbol, VendorDown
+from tradecore.feeds import alpaca_records as records
+from tradecore.feeds.base import Access, BarBatch, CorporateAction, Reject, RowTuple, SymbolFailure, make_rows
+from tradecore.feeds.http import Answer, Limits, Refused, VendorHttp, check_address, check_key, check_limits
+from tradecore.sessions import DAILY, Calendar, bar_minutes
+from tradecore.units import to_ns
+
+VENDOR = "Alpaca"
+ADDRESS = "https://data.alpaca.markets"
+BARS, TRADES, LATEST, ACTIONS = (
+    "/v2/stocks/bars",
+    "/v2/stocks/trades",
+    "/v2/stocks/bars/latest",
+    "/v1/corporate-actions",
+)
+MOST_PAGES = 100_000
+ACTIONS_PER_PAGE = 1_000
+# Actions are found by their process date, which for a dividend is the day it is paid: some months after the ex-date.
+PROCESSED_BEFORE, PROCESSED_AFTER = timedelta(days=14), timedelta(days=150)
+ACTION_TYPES = "forward_split,reverse_split,cash_dividend,stock_dividend,unit_split,spin_off,cash_merger,stock_merger,"
+ACTION_TYPES += "stock_and_cash_merger,name_change,worthless_removal"
+KEY_STEP = "Set ALPACA_API_KEY and ALPACA_SECRET_KEY in .env, or Airflow's connection alpaca_default."
+_BAD_SYMBOL = re.compile(r"invalid symbols?:? *\"?([A-Za-z0-9._/\-]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlpacaOptions:
+    """Options of the alpaca feed. feed: iex (one exchange, free) or sip (all of them, by subscription)."""
+
+    name: str = "alpaca"
+    feed: str = "iex"
+    base_url: str = ADDRESS
+    timeout_s: float = 20.0
+    attempts: int = 5
+    backoff_s: float = 1.0
+    max_wait_s: float = 65.0
+    requests_per_minute: int = 180
+    symbols_per_request: int = 100
+    rows_per_page: int = 10_000
+
+    def __post_init__(self) -> None:
+        check_limits(self, "symbols_per_request")
+        check_address(self.base_url, ADDRESS)
+        if self.feed not in ("iex", "sip"):
+            raise ValueError(f"feed is {self.feed!r}, must be iex or sip")
+        if not 1 <= self.rows_per_page <= 10_000:
+            raise ValueError(f"rows_per_page is {self.rows_per_page}, must be from 1 to 10000")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the pages of one question held: bars by symbol; empty: a page held nothing although it had been promised."""
+
+    bars: dict[str, list[Any]]
+    empty: bool
+    at: datetime | None
+
+
+class AlpacaFeed:
+    """Bars, trades and corporate actions from Alpaca's market data API."""
+
+    def __init__(self, options: AlpacaOptions, access: Access) -> None:
+        self._options = options
+        self._refused: set[str] = set()  # names that Alpaca takes for none at all
+        key = check_key("ALPACA_API_KEY", access.api_key, KEY_STEP)
+        secret = check_key("ALPACA_SECRET_KEY", access.secret_key, KEY_STEP)
+        self._http = VendorHttp(
+            VENDOR,
+            options.base_url,
+            limits=Limits(
+                timeout_s=options.timeout_s,
+                attempts=options.attempts,
+                backoff_s=options.backoff_s,
+                max_wait_s=options.max_wait_s,
+            ),
+            pace=access.pace,
+            headers={"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret},
+            hidden=(key, secret),
+        )
+
+    @property
+    def name(self) -> str:
+        """The source's name in the database."""
+        return self._options.name
+
+    def last_session(self, symbols: Sequence[str]) -> date | None:
+        """Return None: the feed is live."""
+        return None
+
+    def bars(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        first_session: date,
+        last_session: date,
+        calendar: Calendar,
+    ) -> BarBatch:
+        """Return the bars of the sessions from first to last, both included.
+
+        Symbols that Alpaca does not know, or whose last session is not there yet, are `failures` while another is
+        served. Raises NoSuchSymbol or NoDataYet if none is; Throttled, AuthFailed, VendorDown, MalformedData;
+        NotASession.
+        """
+        grid = records.Grid.of(calendar, timeframe, first_session, last_session)
+        if not grid.days:
+            return BarBatch(rows=make_rows(()))
+        rows, rejects, failures = list[RowTuple](), list[Reject](), list[SymbolFailure]()
+        size = self._options.symbols_per_request
+        for start in range(0, len(symbols), size):
+            group, unknown = list(symbols[start : start + size]), list[SymbolFailure]()
+            by_symbol, bad = self._group(group, unknown, timeframe, grid)
+            rows += [row for found in by_symbol.values() for row in found]
+            rejects += bad
+            failures += [*unknown, *self._late(by_symbol, grid)]
+        if symbols and len(failures) == len(symbols):
+            raise next((f.error for f in failures if isinstance(f.error, NoDataYet)), failures[0].error)
+        return BarBatch(rows=make_rows(rows), rejects=tuple(rejects), failures=tuple(failures))
+
+    def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
+        """Return splits and dividends with an ex-date from first to last, both included, by symbol and date.
+
+        Alpaca may learn of an action late. Raises as `bars` does, but for NoDataYet.
+        """
+        pages: list[Mapping[str, Any]] = []
+        size, names = self._options.symbols_per_request, [s for s in symbols if s not in self._refused]
+        for start in range(0, len(names), size):
+            asked = {
+                "symbols": ",".join(names[start : start + size]),
+                "types": ACTION_TYPES,
+                "start": str(first_session - PROCESSED_BEFORE),
+                "end": str(last_session + PROCESSED_AFTER),
+                "limit": str(ACTIONS_PER_PAGE),
+                "sort": "asc",
+            }
+            pages += self._whole(ACTIONS, asked, "corporate_actions")
+        found = records.actions_of(pages, self.name)
+        within = {a for a in found if first_session <= a.ex_date <= last_session and a.symbol in symbols}
+        return tuple(sorted(within, key=lambda action: (action.symbol, action.ex_date, action.kind)))
+
+    def trades(self, symbol: str, start_at: datetime, end_at: datetime) -> Iterator[npt.NDArray[np.void]]:
+        """Yield the trades from start_at to end_at, both included, a page at a time: arrays of TRADE_DTYPE.
+
+        Raises as `bars` does; a page that is empty although more is promised is VendorDown.
+        """
+        asked = {
+            "symbols": symbol,
+            "start": _stamp(start_at),
+            "end": _stamp(end_at),
+            "limit": str(self._options.rows_per_page),
+            "feed": self._options.feed,
+            "sort": "asc",
+        }
+        for answer, promised in self._pages(TRADES, asked, "trades", exact=False):
+            trades = answer.document["trades"] or {}
+            if not trades and promised:
+                raise self._broken(f"Alpaca sent an empty page in the middle of the trades of {symbol}.")
+            yield records.trade_rows(trades.get(symbol) or ())
+
+    def _group(
+        self, group: list[str], unknown: list[SymbolFailure], timeframe: str, grid: records.Grid
+    ) -> tuple[dict[str, list[RowTuple]], list[Reject]]:
+        """Return the rows of each symbol of one question; those that Alpaca takes for none go to unknown."""
+        while group:
+            try:
+                return self._rows_of(group, timeframe, grid)
+            except Refused as refusal:
+                named = _BAD_SYMBOL.search(refusal.text)
+                bad = next((s for s in group if named and s.upper() == named[1].upper()), None)
+                if bad is None:
+                    text = f"Alpaca answered {refusal.status} to a question for bars: {refusal.text!r}."
+                    raise self._http.malformed(text, status=refusal.status) from None
+                group.remove(bad)
+                self._refused.add(bad)
+                unknown.append(SymbolFailure(symbol=bad, error=_no_such_symbol(bad)))
+        return {}, []
+
+    def _rows_of(
+        self, group: Sequence[str], timeframe: str, grid: records.Grid
+    ) -> tuple[dict[str, list[RowTuple]], list[Reject]]:
+        found = self._ask(group, timeframe, grid)
+        by_symbol, rejects = _parsed(found, group, timeframe, grid)
+        short = [s for s, rows in by_symbol.items() if len({row[1] for row in rows}) < len(grid.days)]
+        if (found.empty or not found.bars) and short:
+            again = self._ask(short, timeframe, grid)
+            if again.empty or (not again.bars and self._has_older(short, grid)):
+                raise self._broken(
+                    f"Alpaca sent empty pages twice for {', '.join(short[:5])}: its bars are incomplete."
+                )
+            healed, more = _parsed(again, short, timeframe, grid)
+            by_symbol |= healed
+            rejects = [r for r in rejects if r.symbol not in short] + more
+        return by_symbol, rejects
+
+    def _ask(self, symbols: Sequence[str], timeframe: str, grid: records.Grid) -> _Found:
+        """Return what all pages of one question for bars hold."""
+        asked = {
+            "symbols": ",".join(symbols),
+            "timeframe": _vendor_timeframe(timeframe),
+            "start": str(grid.days[0]),
+            "end": datetime.fromtimestamp(grid.closes[-1] // 10**9 - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "limit": str(self._options.rows_per_page),
+            "adjustment": "raw",
+            "feed": self._options.feed,
+            "sort": "asc",
+        }
+        found = _Found(bars={}, empty=False, at=None)
+        for answer, promised in self._pages(BARS, asked, "bars", exact=False):
+            part = answer.document["bars"] or {}
+            found.empty |= not part and promised
+            found.at = answer.at
+            for symbol, bars in part.items():
+                found.bars.setdefault(symbol, []).extend(bars or ())
+        return found
+
+    def _late(self, by_symbol: Mapping[str, Sequence[RowTuple]], grid: records.Grid) -> list[SymbolFailure]:
+        """Return a failure for each symbol without a bar of the last session: not there yet, or not known at all."""
+        newest = {s: max((row[1] for row in rows), default=None) for s, rows in by_symbol.items()}
+        behind = [s for s, day in newest.items() if day is None or day < grid.days[-1]]
+        absent = [s for s in behind if newest[s] is None]
+        known = self._latest(absent) if absent else {}
+        return [
+            SymbolFailure(symbol=s, error=_not_yet(s, newest[s], grid.days[-1]) if s not in absent or s in known
+                          else _no_such_symbol(s))
+            for s in behind
+        ]  # fmt: skip
+
+    def _latest(self, symbols: Sequence[str]) -> dict[str, datetime]:
+        """Return the start of the newest bar of each symbol that ever had one; who is absent is asked for twice."""
+        found: dict[str, datetime] = {}
+        for _ in range(2):
+            missing = [s for s in symbols if s not in found]
+            if not missing:
+                break
+            asked = {"symbols": ",".join(missing), "feed": self._options.feed}
+            try:
+                document = self._http.get(LATEST, asked, explain=self._has("bars")).document
+            except Refused:
+                break  # it names a symbol that is none: then none of them is known
+            try:
+                found |= {s: datetime.fromisoformat(bar["t"]) for s, bar in (document["bars"] or {}).items()}
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._http.malformed(f"Alpaca's latest bars cannot be read: {error}.") from None
+        return found
+
+    def _has_older(self, symbols: Sequence[str], grid: records.Grid) -> bool:
+        """Tell whether Alpaca has bars of a symbol from the range on, though it gave none of several sessions."""
+        if len(grid.days) < 2:
+            return False
+        return any(to_ns(at) >= grid.opens[0] for at in self._latest(symbols).values())
+
+    def _whole(self, path: str, asked: Mapping[str, str], key: str) -> list[Mapping[str, Any]]:
+        """Return the pages of a question; asked again where one came empty in the middle, or nothing at all."""
+        for last_try in (False, True):
+            pages, empty = list[Mapping[str, Any]](), False
+            try:
+                for answer, promised in self._pages(path, asked, key, exact=True):
+                    part = answer.document[key] or {}
+                    empty |= promised and not part
+                    pages.append(part)
+            except Refused as refusal:
+                text = f"Alpaca answered {refusal.status} to {path}: {refusal.text!r}."
+                raise self._http.malformed(text, status=refusal.status) from None
+            if not empty and (any(pages) or last_try):
+                return pages
+        raise self._broken(f"Alpaca sent empty pages twice for {path}.")
+
+    def _pages(self, path: str, asked: Mapping[str, str], key: str, *, exact: bool) -> Iterator[tuple[Answer, bool]]:
+        """Yield each page of a question, and whether something was promised in it: by the token to it, or one in it."""
+        token: str | None = None
+        seen: set[str] = set()
+        for _ in range(MOST_PAGES):
+            params = {**asked, "page_token": token} if token else asked
+            answer = self._http.get(path, params, exact=exact, explain=self._has(key, "next_page_token"))
+            after = answer.document["next_page_token"]
+            yield answer, token is not None or bool(after)
+            if not after:
+                return
+            if after in seen:
+                raise self._http.malformed(f"Alpaca's pages of {path} go in a circle.")
+            seen.add(after)
+            token = after
+        raise self._http.malformed(f"Alpaca gives more than {MOST_PAGES} pages of {path}.")
+
+    def _has(self, *keys: str) -> Any:
+        """Return a check that a document holds the keys, the first of them a mapping or null."""
+
+        def explain(document: Any) -> FeedError | None:
+            whole = isinstance(document, dict) and all(key in document for key in keys)
+            if whole and isinstance(document[keys[0]], dict | None):
+                return None
+            return self._http.malformed(f"Alpaca's answer has no {' and '.join(keys)}: {str(document)[:80]!r}.")
+
+        return explain
+
+    def _broken(self, message: str) -> VendorDown:
+        return VendorDown(message, next_step="The next try of the task asks again.", vendor=VENDOR)
+
+
+def _parsed(
+    found: _Found, symbols: Sequence[str], timeframe: str, grid: records.Grid
+) -> tuple[dict[str, list[RowTuple]], list[Reject]]:
+    now_ns = to_ns(found.at) if found.at else grid.closes[-1]
+    read = records.daily_rows if timeframe == DAILY else records.intraday_rows
+    rows, rejects = dict[str, list[RowTuple]](), list[Reject]()
+    for symbol in symbols:
+        rows[symbol], bad = read(symbol, found.bars.get(symbol, ()), grid, now_ns)
+        rejects += bad
+    return rows, rejects
+
+
+def _vendor_timeframe(timeframe: str) -> str:
+    """Return the bars to ask for: days, or the longest minutes that fit into a timeframe and begin at 9:30."""
+    minutes = bar_minutes(timeframe)
+    return "1Day" if minutes is None else f"{math.gcd(minutes, 30)}Min"
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _no_such_symbol(symbol: str) -> NoSuchSymbol:
+    return NoSuchSymbol(
+        f"Alpaca does not know {symbol!r}.",
+        next_step="Correct it in universe.members, or give the member its last day if it was delisted.",
+        symbol=symbol,
+        vendor="alpaca",
+    )
+
+
+def _not_yet(symbol: str, newest: date | None, last_session: date) -> NoDataYet:
+    return NoDataYet(
+        f"Alpaca's newest bar of {symbol} is of {newest}; {last_session} is not there yet.",
+        next_step="Wait until it publishes, or raise data.publication_lag_minutes if it happens daily.",
+        symbol=symbol,
+        vendor="alpaca",
+        session_date=last_session,
+    )
