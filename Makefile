@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev vendor-faults ingest-memory
+.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-storage bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev vendor-faults ingest-memory
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -132,6 +132,10 @@ lint: venv-dev ## ruff and mypy
 
 bench: venv-dev ## stage times for 5, 100 and 500 symbols, rows a second in and out (BENCH_ARGS="--symbols 500 --json")
 	@$(RUN) python bench/session.py $(BENCH_ARGS)
+
+bench-storage: venv-dev ## 1,000,000 bars in, again, restated and out, beside psql's \copy and ADBC (BENCH_ARGS="--rows 100000 --rounds 3")
+	@.venv/bin/python -m pip install --quiet --target .local/storage-peers --upgrade --no-deps "adbc-driver-postgresql==1.13.0" "adbc-driver-manager==1.13.0"
+	@$(RUN) python bench/storage.py $(BENCH_ARGS)
 
 bench-ratios: venv-dev ## the kernels against plain C, interleaved, as ratios of CPU time (BENCH_ARGS="--only sweep --json")
 	@$(RUN) --no-database python bench/ratios.py $(BENCH_ARGS)

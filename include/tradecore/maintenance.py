@@ -55,7 +55,8 @@ def compression(settings: Settings, conn: psycopg.Connection, now: datetime) -> 
 
 def vacuum(settings: Settings, conn: psycopg.Connection, now: datetime) -> Result:
     """Vacuum and analyse the tables of ours that changed a lot."""
-    return {"tables": keeping.vacuum(conn)}
+    tables = keeping.vacuum(conn)
+    return {"tables": len(tables), "first": tables[:5]}
 
 
 def logs(settings: Settings, conn: psycopg.Connection, now: datetime) -> Result:
@@ -116,7 +117,8 @@ def findings(settings: Settings, conn: psycopg.Connection, now: datetime) -> lis
     missing = [step for step in STEPS if step not in runs]
     last = min(runs.values(), default=None)
     late = (trades or minutes) is not None and (last is None or last < now - LATE_AFTER)
-    said = "has never run" if missing else f"last at {last:%Y-%m-%d %H:%M} UTC"
+    said = "has never run" if last is None else f"last at {last:%Y-%m-%d %H:%M} UTC"
+    said += f", never {', '.join(missing)}" if missing and runs else ""
     said += f", {due} windows of coarser bars are due" if due else ""
     said += f", raw data since {min(raw):%Y-%m-%d} are past their days" if raw else ""
     second = {

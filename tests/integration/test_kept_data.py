@@ -20,7 +20,7 @@ from tradecore.errors import ArchiveError
 from tradecore.storage import bars, edition, keeping, migrate, rollups
 from tradecore.storage.connection import connect
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.hypertable]
 REPO = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 SYMBOLS = ("AAA", "BBB")
@@ -143,6 +143,7 @@ def test_a_restated_bar_changes_its_buckets_alone_and_a_second_refresh_nothing(k
     checksums = table_checksums(kept, row_versions=True)
     rollups.refresh(kept, **changes)
     kept.commit()
+    rollups.catch_up(kept)
     assert changed_tables(checksums, table_checksums(kept, row_versions=True)) == {}
     kept.execute("DELETE FROM bars WHERE instrument_id = 1 AND bar_end_at > '2025-11-10' AND bar_end_at < '2025-11-15'")
     rollups.refresh(kept, **{**changes, "first": end - timedelta(days=2), "last": end + timedelta(days=2)})

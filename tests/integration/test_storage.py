@@ -517,7 +517,7 @@ def ctx_at(project: Project, conn: psycopg.Connection, day: date, now: datetime)
 
 @pytest.mark.parametrize("count", [10, 5_000])
 def test_loads_go_through_copy(conn, monkeypatch, count: int):
-    """One COPY into a stage and one statement out of it, however many rows there are."""
+    """One COPY into a stage and one statement out of it, however many rows there are; straight in where none are."""
     instrument = add_instrument(conn, "COPY")
     batch = np.zeros(count, VERSIONS)
     batch["instrument_id"] = instrument
@@ -542,8 +542,15 @@ def test_loads_go_through_copy(conn, monkeypatch, count: int):
     assert len(found) == count
     assert selection.select_bars(conn, **where, passed=found, failed=[], now=NOW) == []
     copies = [text.split(" (")[0] for text in said if text.startswith("COPY")]
-    assert copies == ['COPY "stage_versions"', 'COPY "stage_bars"']
+    assert copies == ['COPY "bar_versions"', 'COPY "stage_bars"']
     assert len(said) < 25, said
+    batch["close"][::2] = 10.5
+    said.clear()
+    assert bars.append_versions(conn, **where, rows=batch, now=LATER) == sessions[::2]
+    assert [text.split(" (")[0] for text in said if text.startswith("COPY")] == ['COPY "stage_versions"']
+    assert len(said) < 10, said
+    kept = conn.execute("SELECT count(*) FROM bar_versions WHERE source = 'test'").fetchone()
+    assert kept == (count + count // 2,), "the earlier ones stay"
     assert rows(conn, "SELECT count(*) FROM bars WHERE source = 'test'") == [(count,)]
     assert rows(conn, "SELECT count(*) FROM bars WHERE source = 'test'") == [(0,)], "rolled back with its transaction"
 

@@ -12,9 +12,10 @@ import psycopg
 from tradecore.bars import Panel
 from tradecore.model import Instrument
 from tradecore.storage import binary, queries
-from tradecore.units import from_ns, to_day
+from tradecore.units import from_day, from_ns, to_day
 
 SQL = queries.load("bars")
+BULK_ROWS = 20_000  # from here on a load or a read is worth a look at how it is best done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +141,20 @@ def append_versions(
     """Append raw bars that differ from what is known; return the sessions that got a new version.
 
     rows: structured array (instrument_id i4, bar_end_ns i8, dup_no i2, known_ns i8, assumed ?, session_day i4,
-    open, high, low, close, volume f8). COPY BINARY into a stage, then one insert. A bar that replaces another is
-    known from `now` on.
+    open, high, low, close, volume f8). COPY BINARY into a stage, then one insert; straight into the table where nothing
+    is known of what they cover. A bar that replaces another is known from `now` on. Locks the data until the commit.
     """
     if rows.size == 0:
         return []
+    conn.execute(SQL["lock_data"])
+    where = {
+        "timeframe": timeframe,
+        "source": source,
+        "now": now,
+        "instruments": np.unique(rows["instrument_id"]).tolist(),
+        "first": from_ns(int(rows["bar_end_ns"].min())),
+        "last": from_ns(int(rows["bar_end_ns"].max())),
+    }
     columns = {
         "instrument_id": rows["instrument_id"],
         "bar_end_at": binary.timestamps(rows["bar_end_ns"]),
@@ -154,11 +164,17 @@ def append_versions(
         "session_date": binary.dates(rows["session_day"]),
         **{name: rows[name] for name in ("open", "high", "low", "close", "volume")},
     }
+    if conn.execute(SQL["none_known"], where).fetchone() == (True,):
+        binary.copy_in(conn, "bar_versions", columns, texts={"timeframe": timeframe, "source": source})
+        return [from_day(day) for day in np.unique(rows["session_day"]).tolist()]
     conn.execute(SQL["create_stage"])
     conn.execute("TRUNCATE stage_versions")
     binary.copy_in(conn, "stage_versions", columns)
-    found = conn.execute(SQL["append_versions"], {"timeframe": timeframe, "source": source, "now": now}).fetchall()
-    return sorted({r[0] for r in found})
+    if rows.size >= BULK_ROWS:
+        conn.execute("ANALYZE stage_versions")
+        conn.execute(SQL["roomy"])
+    found = conn.execute(SQL["append_versions"], where, prepare=False).fetchall()
+    return sorted(r[0] for r in found)
 
 
 def latest_versions(
@@ -267,33 +283,31 @@ def read_panel(
     cells = {name: np.zeros(shape, np.int64) for name in _CELLS}
     factor, traded = np.full(shape, np.nan), np.zeros(shape, np.bool_)
     if bar_end_ns.size and instruments:
-        ids = np.array([i.instrument_id for i in instruments], np.int64)
-        packed = conn.cursor(binary=True).execute(
-            SQL["read_panel" if as_of is None else "read_panel_as_of"],
-            {
-                "as_of": as_of,
-                "timeframe": timeframe,
-                "source": source,
-                "instruments": ids.tolist(),
-                "first": from_ns(int(bar_end_ns[0])),
-                "last": from_ns(int(bar_end_ns[-1])),
-            },
-            prepare=False,  # the best plan depends on how much is asked for
-        )
-        found = packed.fetchall()
-        rows = np.frombuffer(b"".join(r[1] for r in found), _BAR)
-        where = {instrument: k for k, instrument in enumerate(ids.tolist())}
-        counts = np.array([len(r[1]) // _BAR.itemsize for r in found], np.int64)
-        column = np.repeat(np.array([where[r[0]] for r in found], np.int64), counts)
-        ns = binary.to_ns(rows["bar_end_at"])
-        t = np.minimum(np.searchsorted(bar_end_ns, ns), bar_end_ns.size - 1)
-        known = bar_end_ns[t] == ns
-        if not known.all():  # bars between the ends asked for
-            t, column, rows = t[known], column[known], rows[known]
+        ids = [i.instrument_id for i in instruments]
+        asked = {
+            "as_of": as_of,
+            "timeframe": timeframe,
+            "source": source,
+            "instruments": ids,
+            "lowest": min(ids),
+            "highest": max(ids),
+            "first": from_ns(int(bar_end_ns[0])),
+            "last": from_ns(int(bar_end_ns[-1])),
+        }
+        dense = max(ids) - min(ids) < 2 * len(ids)
+        bulk = as_of is None and dense and bar_end_ns.size * len(ids) >= BULK_ROWS * 5
+        name = "read_panel_bulk" if bulk else "read_panel" if as_of is None else "read_panel_as_of"
+        if bulk:
+            conn.execute(SQL["several_cores"])
+        # not prepared: the best plan depends on how much is asked for
+        packed = conn.cursor(binary=True).execute(SQL[name], asked, prepare=False)
+        column = {instrument: k for k, instrument in enumerate(ids)}
+        found = [(column[r[0]], r[1]) for r in packed.fetchall() if r[0] in column]
+        rows, flat = _placed(found, bar_end_ns, len(ids))
         for name, array in cells.items():
-            array[t, column] = rows[name]
-        factor[t, column] = rows["adj_factor"]
-        traded[t, column] = True
+            array.reshape(-1)[flat] = rows[name]
+        factor.reshape(-1)[flat] = rows["adj_factor"]
+        traded.reshape(-1)[flat] = True
     return Panel(
         instruments=tuple(instruments),
         bar_end_ns=bar_end_ns,
@@ -306,6 +320,19 @@ def read_panel(
         traded=traded,
         adj_factor=factor,
     )
+
+
+def _placed(found: Sequence[tuple[int, bytes]], bar_end_ns: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the packed bars of (column, bytes) pairs at the given bar ends [T], and the place of each in [T, n]."""
+    rows = np.frombuffer(b"".join(data for _, data in found), _BAR)
+    counts = np.array([len(data) // _BAR.itemsize for _, data in found], np.int64)
+    column = np.repeat(np.array([k for k, _ in found], np.int64), counts)
+    ns = binary.to_ns(rows["bar_end_at"])
+    t = np.minimum(np.searchsorted(bar_end_ns, ns), bar_end_ns.size - 1)
+    known = bar_end_ns[t] == ns
+    if not known.all():  # bars between the ends asked for
+        t, column, rows = t[known], column[known], rows[known]
+    return rows, t * n + column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

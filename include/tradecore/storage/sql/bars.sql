@@ -30,34 +30,61 @@ CREATE TEMP TABLE IF NOT EXISTS stage_versions (
     session_date date, open double precision, high double precision, low double precision, close double precision,
     volume double precision) ON COMMIT DELETE ROWS
 
+-- name: none_known
+-- Whether nothing at all is known of what a load covers: it then needs no comparison.
+SELECT NOT EXISTS (
+    SELECT 1 FROM bar_versions
+    WHERE instrument_id = ANY(%(instruments)s) AND timeframe = %(timeframe)s AND bar_end_at >= %(first)s
+      AND bar_end_at <= %(last)s AND source = %(source)s)
+
+-- name: roomy
+-- A bulk load joins in memory, not through files.
+SELECT set_config('work_mem', '64MB', true)
+
 -- name: append_versions
 -- The copies of one bar are one statement of the vendor: where one of them or their number differs from the newest
 -- statement, all are appended anew. What replaces something was learned now, and after what it replaces, whatever a
--- bulk load assumes.
-INSERT INTO bar_versions (instrument_id, timeframe, bar_end_at, source, known_at, dup_no, known_at_assumed,
-                          session_date, open, high, low, close, volume)
-SELECT x.instrument_id, %(timeframe)s, x.bar_end_at, %(source)s,
-       CASE WHEN x.old_known_at IS NULL THEN x.known_at
-            ELSE greatest(x.known_at, %(now)s, x.old_known_at + INTERVAL '1 microsecond') END,
-       x.dup_no, x.known_at_assumed AND x.old_known_at IS NULL,
-       x.session_date, x.open, x.high, x.low, x.close, x.volume
-FROM (
-    SELECT n.*, old.known_at AS old_known_at, old.copies AS old_copies,
-           count(*) OVER same_bar AS copies,
-           bool_or(v.instrument_id IS NULL OR (v.open, v.high, v.low, v.close, v.volume)
-                   IS DISTINCT FROM (n.open, n.high, n.low, n.close, n.volume)) OVER same_bar AS differs
-    FROM stage_versions n
+-- bulk load assumes. Which bars differ is found with whole-set joins, which cost a reload little; what replaces what
+-- then concerns few.
+WITH newest AS MATERIALIZED (
+    SELECT v.instrument_id, v.bar_end_at, v.dup_no, v.open, v.high, v.low, v.close, v.volume
+    FROM stage_versions s
+    JOIN bar_versions v ON v.instrument_id = s.instrument_id AND v.bar_end_at = s.bar_end_at
+    WHERE s.dup_no = 0 AND v.timeframe = %(timeframe)s AND v.source = %(source)s
+      AND v.bar_end_at >= %(first)s AND v.bar_end_at <= %(last)s
+      AND NOT EXISTS (
+          SELECT 1 FROM bar_versions w
+          WHERE w.instrument_id = v.instrument_id AND w.bar_end_at = v.bar_end_at AND w.timeframe = %(timeframe)s
+            AND w.source = %(source)s AND w.known_at > v.known_at AND w.bar_end_at >= %(first)s
+            AND w.bar_end_at <= %(last)s)),
+differs AS (
+    SELECT n.instrument_id, n.bar_end_at
+    FROM stage_versions n LEFT JOIN newest v USING (instrument_id, bar_end_at, dup_no)
+    WHERE v.instrument_id IS NULL
+       OR (v.open, v.high, v.low, v.close, v.volume) IS DISTINCT FROM (n.open, n.high, n.low, n.close, n.volume)
+    UNION
+    SELECT v.instrument_id, v.bar_end_at
+    FROM newest v
+    WHERE v.dup_no > 0 AND NOT EXISTS (
+        SELECT 1 FROM stage_versions m
+        WHERE m.instrument_id = v.instrument_id AND m.bar_end_at = v.bar_end_at AND m.dup_no = v.dup_no)),
+added AS (
+    INSERT INTO bar_versions (instrument_id, timeframe, bar_end_at, source, known_at, dup_no, known_at_assumed,
+                              session_date, open, high, low, close, volume)
+    SELECT n.instrument_id, %(timeframe)s, n.bar_end_at, %(source)s,
+           CASE WHEN old.known_at IS NULL THEN n.known_at
+                ELSE greatest(n.known_at, %(now)s, old.known_at + INTERVAL '1 microsecond') END,
+           n.dup_no, n.known_at_assumed AND old.known_at IS NULL,
+           n.session_date, n.open, n.high, n.low, n.close, n.volume
+    FROM differs d
+    JOIN stage_versions n USING (instrument_id, bar_end_at)
     LEFT JOIN LATERAL (
-        SELECT o.known_at, count(*) AS copies FROM bar_versions o
-        WHERE o.instrument_id = n.instrument_id AND o.timeframe = %(timeframe)s AND o.bar_end_at = n.bar_end_at
+        SELECT o.known_at FROM bar_versions o
+        WHERE o.instrument_id = d.instrument_id AND o.timeframe = %(timeframe)s AND o.bar_end_at = d.bar_end_at
           AND o.source = %(source)s
-        GROUP BY o.known_at ORDER BY o.known_at DESC LIMIT 1) old ON true
-    LEFT JOIN bar_versions v
-        ON v.instrument_id = n.instrument_id AND v.timeframe = %(timeframe)s AND v.bar_end_at = n.bar_end_at
-       AND v.source = %(source)s AND v.known_at = old.known_at AND v.dup_no = n.dup_no
-    WINDOW same_bar AS (PARTITION BY n.instrument_id, n.bar_end_at)) x
-WHERE x.differs OR x.copies IS DISTINCT FROM x.old_copies
-RETURNING session_date
+        ORDER BY o.known_at DESC LIMIT 1) old ON true
+    RETURNING session_date)
+SELECT DISTINCT session_date FROM added
 
 -- name: latest_versions
 SELECT x.instrument_id, x.session_date, x.bar_end_at, x.dup_no, x.known_at, x.known_at_assumed, x.open, x.high, x.low,
@@ -164,6 +191,19 @@ SELECT instrument_id, string_agg(timestamptz_send(bar_end_at) || int8send(open_e
     || int8send(low_e4) || int8send(close_e4) || int8send(volume) || float8send(adj_factor), ''::bytea)
 FROM bars
 WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = ANY(%(instruments)s)
+  AND bar_end_at >= %(first)s AND bar_end_at <= %(last)s
+GROUP BY instrument_id
+
+-- name: several_cores
+-- A bulk read packs its rows on two cores beside the first, whatever the server does by default.
+SELECT set_config('max_parallel_workers_per_gather', '2', true)
+
+-- name: read_panel_bulk
+-- The same for most of the names there are: looking each row's up in a list of 500 costs as much as all the rest.
+SELECT instrument_id, string_agg(timestamptz_send(bar_end_at) || int8send(open_e4) || int8send(high_e4)
+    || int8send(low_e4) || int8send(close_e4) || int8send(volume) || float8send(adj_factor), ''::bytea)
+FROM bars
+WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id BETWEEN %(lowest)s AND %(highest)s
   AND bar_end_at >= %(first)s AND bar_end_at <= %(last)s
 GROUP BY instrument_id
 

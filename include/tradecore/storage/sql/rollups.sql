@@ -21,7 +21,7 @@ FROM {name}_kept
 
 -- name: aggregate_bars
 -- Of daily bars. A bar belongs to the bucket in which it ends: (start, end], hence the microsecond.
-CREATE MATERIALIZED VIEW {name}_kept WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS {name}_kept WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
 SELECT instrument_id, source, time_bucket(INTERVAL '{width}', bar_end_at, "offset" => INTERVAL '1 microsecond')
            AS bucket_at,
        last(session_date, bar_end_at) AS session_date, max(bar_end_at) AS last_end_at,
@@ -34,7 +34,7 @@ WITH NO DATA
 
 -- name: aggregate_minute_bars
 -- Of minute bars. A day is a session: one that crosses midnight UTC would be two rows.
-CREATE MATERIALIZED VIEW {name}_kept WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS {name}_kept WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
 SELECT instrument_id, source, time_bucket(INTERVAL '{width}', bar_end_at, "offset" => INTERVAL '1 microsecond')
            AS bucket_at,
        last(session_date, bar_end_at) AS session_date, max(bar_end_at) AS last_end_at,
