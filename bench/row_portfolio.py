@@ -17,7 +17,7 @@ from ratios import Row
 
 from tradecore.backtest import step
 from tradecore.config_models import Execution, Risk
-from tradecore.model import H_COLUMNS, VOLATILITY_ADJUSTED, Capital, Instruments, Market, StepParams, new_book
+from tradecore.model import H_COLUMNS, H_QUIET, VOLATILITY_ADJUSTED, Capital, Instruments, Market, StepParams, new_book
 from tradecore.risk.outlook import Outlook
 
 SYMBOLS, SESSIONS, SEED = 500, 5_040, 20_261_125
@@ -65,6 +65,7 @@ def market(data: Made, *, actions: bool) -> Market:
         for i in range(0, n, 3):
             days = np.arange(20 + i % 63, rows, 63)
             dividend[days, i], pay_day[days, i] = 400_000, head[days, 1] + 10
+    head[:, H_QUIET] = ((split == 1) & (dividend == 0)).all(axis=1)
     prices = [np.rint(p * 1e4).astype(ints) for p in (data.open, data.close)]
     return Market(
         open=prices[0],
@@ -139,14 +140,6 @@ def follow(close, fast, slow, bars, scores, volatility):
             scores[t] = np.nan
 
 
-def signals(close: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores [T, 1, n] and volatilities [T, n] of closes [T, n] in USD."""
-    rows, n = close.shape
-    scores, volatility = np.empty((rows, 1, n)), np.empty((rows, n))
-    follow(close, FAST, SLOW, VOLATILITY_BARS, scores, volatility)
-    return scores, volatility
-
-
 def in_c(data: Made) -> Callable[[], Any]:
     """Return the plain C as a contestant."""
     run = compiled.function("portfolio", "portfolio", "ppiiiiiddddddp")
@@ -170,10 +163,11 @@ def folded(
     bars = market(data, actions=actions)
     instruments = Instruments(np.ones(n, np.int64), np.full(n, 1_000_000, np.int64))
     capital = Capital(np.ones(1), np.ones((1, n), np.bool_))
+    scores, volatility = np.empty((data.close.shape[0], 1, n)), np.empty(data.close.shape)
 
     def contestant() -> step.FoldResult:
-        book = new_book(cash_e4=round(CASH_USD * 1e4), n_instruments=n, n_strategies=1, n_lots=64, n_orders=n)
-        scores, volatility = signals(data.close)
+        book = new_book(cash_e4=round(CASH_USD * 1e4), n_instruments=n, n_strategies=1, n_lots=8, n_orders=n)
+        follow(data.close, FAST, SLOW, VOLATILITY_BARS, scores, volatility)
         return step.fold(book, bars, scores, capital, volatility, instruments, rules, records=False, outlook=outlook)
 
     return contestant

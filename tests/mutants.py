@@ -39,14 +39,16 @@ KERNEL = (
     Mutant(
         "a buy is rounded to the tick towards us",
         EXECUTION,
+        (("up = unit - 1 if buy else 0", "up = 0"),),
+    ),
+    Mutant(
+        "planning forgets working orders",
+        PORTFOLIO,
         (
-            (
-                "(1_000_000 + slippage_ppm) + unit - 1, unit)",
-                "(1_000_000 + slippage_ppm), unit)",
-            ),
+            ("working, delta = scratch.working[i]", "working, delta = 0"),
+            ("lack = target - qty - works", "lack = target - qty"),
         ),
     ),
-    Mutant("planning forgets working orders", PORTFOLIO, (("working = scratch.working[i]\n", "working = 0\n"),)),
     Mutant("buys before sells", MATCHING, (("for side in (-1, 1):", "for side in (1, -1):"),)),
     Mutant("no least commission", EXECUTION, (("max(params.commission_min_e4, fee)", "fee"),)),
     Mutant(
@@ -59,18 +61,24 @@ KERNEL = (
             ),
         ),
     ),
-    Mutant("the fee is part of a lot's cost", EXECUTION, (("side * opened, ns)", "side * (opened + fee), ns)"),)),
+    Mutant(
+        "the fee is part of a lot's cost",
+        EXECUTION,
+        (("side * opened, again, ns)", "side * (opened + fee), again, ns)"),),
+    ),
     Mutant("orders live a bar too long", MATCHING, (("order[O_AGE] < params", "order[O_AGE] <= params"),)),
     Mutant(
-        "last in first out", PORTFOLIO, (("k = book.lot_head[i]\n", "k = book.lot_head[i] + book.lot_count[i] - 1\n"),)
+        "last in first out",
+        PORTFOLIO,
+        (("k = index(head)\n", "k = head + count - 1\n"), ("head += 1\n", "head += 0\n")),
     ),
     Mutant(
         "dividends before splits",
         BACKTEST,
         (
             (
-                "    apply_splits(book, bar, instruments, journal, scratch, ns)\n    return nothing_paid",
-                "    paid = nothing_paid",
+                "    apply_splits(book, bar, instruments, journal, scratch, ns)\n    return apply_dividends",
+                "    paid = apply_dividends",
             ),
             (
                 "bar, head[H_DAY], journal, scratch.pending, ns)\n",
@@ -98,12 +106,12 @@ KERNEL = (
     Mutant(
         "calm names get more than the cap",
         RISK,
-        (("min(1.0, params.target_volatility / volatility[i])", "(params.target_volatility / volatility[i])"),),
+        (("most * min(1.0, aim / seen)", "most * (aim / seen)"),),
     ),
     Mutant(
         "turnover counts one side",
         RISK,
-        (("mul_div_floor(abs(target[i] - qty[i])", "mul_div_floor(max(0, target[i] - qty[i])"),),
+        (("change, price = abs(target[i] - qty[i])", "change, price = max(0, target[i] - qty[i])"),),
     ),
 )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from numba import njit
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 # How a kernel is compiled that works in the arrays that it is given. Without `_nrt` nothing is counted in and out: else
 # each call of a kernel counts each array of the records that it passes on, by an atomic operation, which took nine
@@ -10,6 +12,34 @@ from numba import njit
 kernel = njit(cache=True, error_model="numpy", _nrt=False)
 # The same, written out wherever it is called: a book passed on is a hundred arguments, which cost more than the work.
 inlined = njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
+
+
+@intrinsic
+def prefetch(context, array, i):
+    """Ask for the memory of element i of an array [n] without waiting for it: a hint, which changes nothing."""
+
+    def code(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        number = cgutils.int32_t
+        kind = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [data.type, number, number, number])
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(call, [builder.gep(data, [arguments[1]]), number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), code
+
+
+@inlined
+def prefetch_row(row):
+    """Ask for a row [n] of eight bytes each, a line of eight at a time."""
+    for i in range(0, row.shape[0], 8):
+        prefetch(row, i)
+
+
+@inlined
+def index(i):
+    """Return i, which is not below 0, so that the compiler knows it: no index of ours counts from the end."""
+    return i & 0x7FFF_FFFF_FFFF_FFFF
 
 
 @inlined
@@ -47,6 +77,15 @@ def div_floor(a, b):
 
 
 @inlined
+def quotient(a, d):
+    """Return floor(a / d) for a in 0..2**63, d > 0 and a quotient below 2**50. Without a branch, so that a loop over
+    names takes several at once: by floats it is off by one at most, and what it leaves tells which way."""
+    q = int(float(a) * (1.0 / float(d)))
+    rest = a - q * d
+    return q + (rest >= d) - (rest < 0)
+
+
+@inlined
 def mul_div_floor(a, b, d):
     """Return floor(a * b / d) for a, b >= 0, 0 < d < 2**62, exact while the result stays below 2**63."""
     if fits(a, b):
@@ -74,6 +113,16 @@ def mul_div_round_abs(a, b, d):
 
 
 @inlined
+def mul_div_ceil(a, b, d):
+    """Return a * b / d rounded up for a, b >= 0; same bounds as above."""
+    if fits(a, b):
+        q = a * b // d
+        return q + (1 if a * b - q * d > 0 else 0)
+    q, r = rest_mul_div(a % d, b, d)
+    return (a // d) * b + q + (1 if r > 0 else 0)
+
+
+@inlined
 def trunc_to(a, step):
     """Return a cut toward zero to a multiple of step > 0; whole shares, the usual step, by a constant."""
     if step == 1_000_000:
@@ -81,6 +130,30 @@ def trunc_to(a, step):
     if step == 1:
         return a
     return -((-a) // step * step) if a < 0 else a // step * step
+
+
+@inlined
+def mul_div(a, b, d, wide):
+    """Return floor(a * b / d) for a, b >= 0. wide None, which the compiler sees: as `quotient`, else any product."""
+    if wide is None:
+        return quotient(a * b, d)
+    return mul_div_floor(a, b, d)
+
+
+@inlined
+def mul_div_half_up(a, b, d, wide):
+    """Return a * b / d rounded half up for a, b >= 0 and an even d; wide as in `mul_div`."""
+    if wide is None:
+        return quotient(a * b + d // 2, d)
+    return mul_div_round_abs(a, b, d)
+
+
+@inlined
+def to_step(a, step, wide):
+    """Return a >= 0 cut to a multiple of step > 0; wide as in `mul_div`."""
+    if wide is None:
+        return quotient(a, step) * step
+    return trunc_to(a, step)
 
 
 @kernel

@@ -26,6 +26,7 @@ from tradecore.model import (
     H_LAST,
     H_NS,
     H_PERSON,
+    H_QUIET,
     Capital,
     Floats,
     Instrument,
@@ -210,6 +211,7 @@ def to_market(
         if t > n_bars or action.instrument_id not in where or (t == 0 and not head[0, H_FIRST]):
             continue
         _put_action(action, t, where[action.instrument_id], num, den, dividend, pay_day)
+    head[:, H_QUIET] = ((num == 1) & (den == 1) & (dividend == 0)).all(axis=1)
     for key, amount in (deposits or {}).items():
         head[ns == key, 4] = amount
     for key, state in (person_states or {}).items():

@@ -186,8 +186,9 @@ class Capital(NamedTuple):
 
 class Market(NamedTuple):
     """Bars of T ends, each [T, n] unless said; `traded` False rows hold zeros. Split and dividend take effect before
-    the open of their bar; `left` says who is no longer in the universe; `head` is [T, 7]: bar_end_ns, day, first of
-    session, last of session, deposit e4, person's state or -1, days since the session before (0 within a session)."""
+    the open of their bar; `left` says who is no longer in the universe; `head` is [T, 8]: bar_end_ns, day, first of
+    session, last of session, deposit e4, person's state or -1, days since the session before (0 within a session), and
+    1 where it is known that no name splits or goes ex at the bar (0: whoever needs it looks)."""
 
     open: Ints
     high: Ints
@@ -203,8 +204,8 @@ class Market(NamedTuple):
     head: Ints
 
 
-H_NS, H_DAY, H_FIRST, H_LAST, H_DEPOSIT, H_PERSON, H_DAYS = range(7)
-H_COLUMNS = 7
+H_NS, H_DAY, H_FIRST, H_LAST, H_DEPOSIT, H_PERSON, H_DAYS, H_QUIET = range(8)
+H_COLUMNS = 8
 
 
 class StepParams(NamedTuple):
@@ -315,14 +316,26 @@ class Decision(NamedTuple):
     alloc: Ints
 
 
+# Rows of Scratch.alone: what a name's order gets at the open, were it alone
+A_REST, A_PRICE, A_NOTIONAL, A_FEE = range(4)
+A_ROWS = 4
+
+
 class Scratch(NamedTuple):
     """Room that the kernels of a step work in, so that they allocate nothing: what it holds means nothing outside of
-    one call, but pending [1]: how many receivables the book has. used, working, kept_ppm, flat, entered [n]; active
-    [S, n]; keep, filled, blocked [W] and turn [W + 1] by working order."""
+    one call, but pending [2]: how many receivables the book has, and how many working orders know of a split, and
+    quiet [1]: 1 where it is known that no name splits at the next bar; breakers [2, 2]: the peak and the equity
+    before that the breakers' limits beside them were computed from. used,
+    working, lacking, kept_ppm, total, flat, entered [n], listed [n + 1] and alone [4, n]; active [S, n]; keep,
+    filled, blocked [W] and turn [W + 1] by working order."""
 
     used: Ints
     working: Ints
+    lacking: Ints
     kept_ppm: Ints
+    total: Ints
+    listed: Ints
+    alone: Ints
     flat: Bools
     entered: Bools
     active: Bools
@@ -331,6 +344,8 @@ class Scratch(NamedTuple):
     blocked: Bools
     turn: Ints
     pending: Ints
+    quiet: Ints
+    breakers: Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,10 +390,16 @@ def new_scratch(book: Book) -> Scratch:
     """Return the room that a step of this book needs."""
     s, n, w = *book.alloc.shape, book.order.shape[0]
     ints, bools = np.int64, np.bool_
+    working = book.order[: book.acct[N_ORDERS]]
+    split_known = np.count_nonzero(working[:, [O_SPLIT_NUM, O_SPLIT_DEN]] != 1)
     return Scratch(
         used=np.zeros(n, ints),
         working=np.zeros(n, ints),
+        lacking=np.zeros(n, ints),
         kept_ppm=np.zeros(n, ints),
+        total=np.zeros(n, ints),
+        listed=np.zeros(n + 1, ints),
+        alone=np.zeros((A_ROWS, n), ints),
         flat=np.zeros(n, bools),
         entered=np.zeros(n, bools),
         active=np.zeros((s, n), bools),
@@ -386,7 +407,9 @@ def new_scratch(book: Book) -> Scratch:
         filled=np.zeros(w, bools),
         blocked=np.zeros(w, bools),
         turn=np.zeros(w + 1, ints),
-        pending=np.array([np.count_nonzero(book.recv_day)], ints),
+        pending=np.array([np.count_nonzero(book.recv_day), split_known], ints),
+        quiet=np.zeros(1, ints),
+        breakers=np.zeros((2, 2), ints),
     )
 
 

@@ -275,8 +275,9 @@ def market(bars: list[RefBar], splits: list[list[tuple[int, int]]] | None = None
             _ints(bar.deposit, 10**4),
             -1 if bar.person_state is None else bar.person_state,
             bar.days_since,
+            t % 2 == 0 and all(q.split == (1, 1) and q.dividend == 0 for q in bar.quotes) and splits is None,
         ]
-        for bar in bars
+        for t, bar in enumerate(bars)
     ]
     return Market(
         open=cells(lambda q: _ints(q.open, 10**4)),

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import reference
-from tradecore._kernels import mul_div_floor, mul_div_round, mul_div_trunc
-from tradecore.execution._kernels import fill_price
-from tradecore.portfolio._kernels import allocate_by_hand, allocate_closing, allocate_fill, split_allocations
+from tradecore._kernels import mul_div_ceil, mul_div_floor, mul_div_half_up, mul_div_round, mul_div_trunc, quotient
+from tradecore.backtest.step import step_params
+from tradecore.config_models import Execution, Risk
+from tradecore.execution._kernels import affordable_qty, fill_price
+from tradecore.portfolio._kernels import (
+    allocate_by_hand,
+    allocate_closing,
+    allocate_fill,
+    part_cost,
+    split_allocations,
+)
 
 EXAMPLES = settings(max_examples=300, deadline=None)
 MONEY_E4 = st.integers(0, 10**12)  # 100 million USD
@@ -31,6 +39,56 @@ def test_cost_of_a_part_of_a_lot_is_exact(cost: int, one: int, other: int):
     assert mul_div_round(cost, part, shares) == floor(exact + Fraction(1, 2))
     assert mul_div_round(-cost, part, shares) == -floor(exact + Fraction(1, 2))
     assert mul_div_trunc(-cost, part, shares) == -floor(exact)
+    assert mul_div_ceil(cost, part, shares) == ceil(exact)
+    if part < shares:
+        assert part_cost(cost, part, shares) == mul_div_round(cost, part, shares)
+        assert part_cost(-cost, part, shares) == mul_div_round(-cost, part, shares)
+
+
+@EXAMPLES
+@given(divisor=st.integers(1, 10**16), times=st.integers(0, 2**50 - 1), beside=st.integers(-2, 2))
+def test_quotient_of_floats_is_the_whole_one(divisor: int, times: int, beside: int):
+    """Next to a multiple of the divisor, where a rounded quotient would be one off."""
+    dividend = max(0, min(divisor * times, 2**63 - 4) + beside)
+    assume(dividend // divisor < 2**50)
+    assert quotient(dividend, divisor) == dividend // divisor
+
+
+@EXAMPLES
+@given(notional=st.integers(0, 10**12), ppm=st.integers(0, 9_000_000))
+def test_half_up_is_the_same_by_floats(notional: int, ppm: int):
+    assert mul_div_half_up(notional, ppm, 10**6, None) == mul_div_half_up(notional, ppm, 10**6, True)
+
+
+@EXAMPLES
+@given(
+    steps=st.integers(0, 10**9),
+    step=st.sampled_from((1, 1000, 10**6)),
+    price=st.integers(1, 10**8),
+    part=st.floats(-0.1, 1.2),
+    commission_bps=st.sampled_from((0, 0.33, 30)),
+    least_usd=st.sampled_from((0, 0.35, 500)),
+)
+def test_what_the_cash_buys_is_the_most_that_it_buys(
+    steps: int, step: int, price: int, part: float, commission_bps: float, least_usd: float
+):
+    execution = Execution(
+        commission_bps=commission_bps, commission_min_usd=least_usd, commission_per_share_usd=Decimal("0.005")
+    )
+    params = step_params(Risk(), execution)
+
+    def cost(qty: int) -> int:
+        notional = floor(Fraction(qty * price, 10**6) + Fraction(1, 2))
+        fee = floor(Fraction(notional * params.commission_ppm, 10**6) + Fraction(1, 2))
+        fee += floor(Fraction(qty * params.commission_per_share_e6, 10**8) + Fraction(1, 2))
+        return notional + max(params.commission_min_e4, fee) if qty else 0
+
+    cash = int(part * cost(steps * step))
+    bought = affordable_qty(steps * step, price, step, cash, params)
+    assert bought % step == 0
+    assert 0 <= bought <= steps * step
+    assert bought == 0 or cost(bought) <= cash
+    assert bought == steps * step or cost(bought + step) > cash
 
 
 @EXAMPLES

@@ -6,9 +6,11 @@ Markets are random and small, and drawn from a seed so that an example can be ha
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_market import (
@@ -174,6 +176,27 @@ def test_fold_equals_the_day_loop(seed: int, n: int, bars: int, strategies: int)
     assert differences(book_quanta(result.book), steps[-1].book) == {}
     fills = [(f.instrument, e6(f.shares), e4(f.price), e4(f.fee)) for s in steps for f in s.fills]
     assert fill_quanta(result.journal.fills) == fills
+
+
+@pytest.mark.parametrize("seed", [385, 429, 550, 594])
+def test_books_above_a_thousand_million_equal_the_day_loop(seed: int):
+    """A million parts of them pass 2**63: no breaker may take that for a loss. Each of these books did."""
+    world = random_world(seed, 1 + seed % 5 if seed % 7 else 19, 40, 1 + seed % 3, styled=seed % 2 == 1)
+    compare(replace(world, cash=world.cash * 1000))
+
+
+@pytest.mark.slow
+def test_fold_without_records_ends_the_same():
+    for seed in range(100):
+        n, strategies = 1 + seed % 20, 1 + seed % 3
+        world = random_world(seed, n, 40, strategies, styled=seed % 2 == 1)
+        fixed = (capital(world.params, n), world.volatility, instruments(world.bars[0]), step_params(world.params))
+        runs = [
+            fold(opened(world), market(world.bars), world.scores, *fixed, world.decides, records=records)
+            for records in (True, False)
+        ]
+        np.testing.assert_array_equal(runs[1].table, runs[0].table[:, :4])
+        assert book_quanta(runs[1].book) == book_quanta(runs[0].book)
 
 
 def test_comparison_exercises_every_rule():

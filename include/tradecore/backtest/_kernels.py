@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tradecore._kernels import inlined, kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore._kernels import (
+    fits,
+    index,
+    inlined,
+    kernel,
+    mul_div_ceil,
+    mul_div_round,
+    mul_div_trunc,
+    prefetch_row,
+    quotient,
+    trunc_to,
+)
 from tradecore.execution._kernels import end_given, fill_given
 from tradecore.execution.matching._kernels import fill_orders
 from tradecore.model import (
@@ -32,6 +43,7 @@ from tradecore.model import (
     H_LAST,
     H_NS,
     H_PERSON,
+    H_QUIET,
     HALTED,
     N_ORDERS,
     O_INSTR,
@@ -44,6 +56,7 @@ from tradecore.model import (
     REDUCING,
     STATE,
     STATE_SESSIONS,
+    VOLATILITY_ADJUSTED,
     Market,
 )
 from tradecore.portfolio._kernels import (
@@ -55,7 +68,16 @@ from tradecore.portfolio._kernels import (
     split_lots,
     split_order,
 )
-from tradecore.risk._kernels import cap_gross, cap_names, cap_turnover, size_weights, weights_to_quantities
+from tradecore.risk._kernels import (
+    cap_gross,
+    cap_names,
+    cap_turnover,
+    count_kept,
+    kept_weights,
+    size_quantities,
+    size_weights,
+    sum_amounts,
+)
 from tradecore.risk.limits._kernels import limit_book, limit_names, limits_at
 
 EVENTS_A_NAME, EVENTS_A_BAR = 20, 200  # the most that one bar writes: 64 groups and 64 shocks among them
@@ -64,12 +86,20 @@ YEAR_PPM = 360 * 1_000_000  # money-market year
 
 
 @inlined
+def nothing_due(bar, pending):
+    """Tell whether no instrument splits or goes ex at this bar, and none did when the working orders were planned, and
+    the book has no receivable."""
+    some = pending[0] + pending[1]
+    for i in range(bar.dividend.shape[0] if bar.head[H_QUIET] == 0 else 0):
+        num, den, dividend = bar.split_num[i], bar.split_den[i], bar.dividend[i]
+        some += num != 1 or den != 1 or dividend > 0
+    return some == 0
+
+
+@kernel
 def apply_splits(book, bar, instruments, journal, scratch, ns):
     """Settle 2: bring quantities, lots, allocations, marks and working orders into the units of this bar."""
-    some = 0
     for i in range(book.qty.shape[0]):
-        some += bar.split_num[i] != bar.split_den[i]
-    for i in range(book.qty.shape[0] if some > 0 else 0):
         num, den = bar.split_num[i], bar.split_den[i]
         if num == den or book.mark[i] == 0:
             continue
@@ -99,17 +129,9 @@ def apply_splits(book, bar, instruments, journal, scratch, ns):
         if book.order[k, O_REM] == 0:
             keep[k], gone = False, True
             log_end(journal, book.order[k], CANCELED, ns)
+    scratch.pending[1] = 0
     if gone:
         remove_orders(book, keep)
-
-
-@inlined
-def nothing_paid(bar, pending):
-    """Tell whether no instrument goes ex at this bar and the book has no receivable."""
-    some = pending[0]
-    for i in range(bar.dividend.shape[0]):
-        some += bar.dividend[i] > 0
-    return some == 0
 
 
 @kernel
@@ -148,21 +170,40 @@ def apply_dividends(book, bar, day, journal, pending, ns):
 
 
 @inlined
-def mark_book(book, bar, params, journal, pending, ns):
-    """Settle 5 and 6: mark at the close, count stale marks, and compute the equity."""
-    equity = book.acct[CASH]
+def mark_names(book, bar):
+    """Mark at the close, count stale marks; return what the positions are worth."""
+    worth, wide = 0, 0
     for i in range(book.qty.shape[0]):
-        if bar.traded[i]:
-            book.mark[i] = bar.close[i]
-            book.stale[i] = 0
-        else:
-            book.stale[i] += 1
-            if book.qty[i] != 0:
-                log_event(journal, EV_STALE, i, 0, book.stale[i], ns)
+        trades, close, mark, stale, held = bar.traded[i], bar.close[i], book.mark[i], book.stale[i], book.qty[i]
+        price = close if trades else mark
+        part = quotient(abs(held) * price + 500_000, 1_000_000)  # rounded half up
+        book.mark[i] = price
+        book.stale[i] = 0 if trades else stale + 1
+        worth += -part if held < 0 else part
+        wide += not fits(abs(held), price)
+    if wide > 0:
+        worth = 0
+        for i in range(book.qty.shape[0]):
+            worth += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
+    return worth
+
+
+@kernel
+def log_marks(book, params, journal, ns):
+    """Log who is held at a stale mark, and who is short where nobody is to be."""
+    for i in range(book.qty.shape[0]):
+        if book.stale[i] > 0 and book.qty[i] != 0:
+            log_event(journal, EV_STALE, i, 0, book.stale[i], ns)
         if book.qty[i] < 0 and not params.shorts:
             log_event(journal, EV_SHORT, i, 0, book.qty[i], ns)
-        if book.qty[i] != 0:
-            equity += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
+
+
+@inlined
+def mark_book(book, bar, params, journal, pending, ns):
+    """Settle 5 and 6: mark at the close, count stale marks, and compute the equity."""
+    equity = book.acct[CASH] + mark_names(book, bar)
+    if journal is not None:
+        log_marks(book, params, journal, ns)
     for i in range(book.qty.shape[0] if pending[0] > 0 else 0):
         for r in range(RECEIVABLE_SLOTS):
             equity += book.recv_amount[i, r]
@@ -194,6 +235,15 @@ def enter_state(book, state, journal, scratch, ns):
 
 
 @inlined
+def breaker(limit, whole, ppm):
+    """Return ppm of whole > 0, rounded up; limit [2] keeps both, as neither changes at most bars."""
+    if limit[0] != whole:
+        limit[0] = whole
+        limit[1] = mul_div_ceil(whole, ppm, 1_000_000)
+    return limit[1]
+
+
+@inlined
 def update_state(book, last_bar, person, params, journal, scratch, ns):
     """Settle 7: lifts back to what a person ordered, breakers, and a person's change."""
     acct = book.acct
@@ -205,9 +255,9 @@ def update_state(book, last_bar, person, params, journal, scratch, ns):
     acct[PEAK] = max(acct[PEAK], acct[EQUITY])
     down = acct[PEAK] - acct[EQUITY]
     loss = acct[PREV_SESSION_EQUITY] - acct[EQUITY]
-    if acct[EQUITY] < 0 or (down > 0 and down * 1_000_000 >= params.max_drawdown_ppm * acct[PEAK]):
+    if acct[EQUITY] < 0 or (down > 0 and down >= breaker(scratch.breakers[0], acct[PEAK], params.max_drawdown_ppm)):
         enter_state(book, HALTED, journal, scratch, ns)
-    elif loss > 0 and loss * 1_000_000 >= params.max_daily_loss_ppm * acct[PREV_SESSION_EQUITY]:
+    elif loss > 0 and loss >= breaker(scratch.breakers[1], acct[PREV_SESSION_EQUITY], params.max_daily_loss_ppm):
         if acct[STATE] == ACTIVE:
             enter_state(book, REDUCING, journal, scratch, ns)
         elif acct[STATE] == REDUCING:
@@ -254,8 +304,10 @@ def before_fills(book, bar, instruments, journal, scratch):
         acct[PREV_SESSION_EQUITY] += head[H_DEPOSIT]
         acct[PEAK] += head[H_DEPOSIT]
         log_event(journal, EV_DEPOSIT, -1, 0, head[H_DEPOSIT], ns)
+    if nothing_due(bar, scratch.pending):
+        return True
     apply_splits(book, bar, instruments, journal, scratch, ns)
-    return nothing_paid(bar, scratch.pending) or apply_dividends(book, bar, head[H_DAY], journal, scratch.pending, ns)
+    return apply_dividends(book, bar, head[H_DAY], journal, scratch.pending, ns)
 
 
 @inlined
@@ -295,57 +347,74 @@ def settle_given(book, bar, given, instruments, params, journal, scratch):
     return True
 
 
+@inlined
+def in_next_units(book, left, split_num, split_den, step, shorts, quiet, flat, decision):
+    """Write ref, qty and alloc of the decision in next-bar units, and who is to be flat [n]: who has left, and who is
+    short where nobody is to be. quiet 1: no name splits."""
+    n = book.qty.shape[0]
+    ref, qty, alloc = decision.ref, decision.qty, decision.alloc
+    for s in range(alloc.shape[0]):
+        for i in range(n):
+            alloc[s, i] = book.alloc[s, i]
+    for i in range(n):
+        held, out = book.qty[i], left[i]
+        qty[i] = held
+        flat[i] = out or (held < 0 and not shorts)
+    for i in range(n):
+        ref[i] = book.mark[i]
+    for i in range(n if quiet == 0 else 0):
+        if split_num[i] != split_den[i]:
+            qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), step[i])
+            ref[i] = mul_div_round(ref[i], split_den[i], split_num[i])
+            split_allocations(alloc, i, qty[i], split_num[i], split_den[i])
+
+
 @kernel
+def decide_nothing(decision):
+    """Write a decision without an opinion: everything stays as it is."""
+    decision.opinion[:] = False
+    for i in range(decision.qty.shape[0]):
+        decision.target[i] = decision.qty[i]
+        for s in range(decision.alloc.shape[0]):
+            decision.weight[s, i] = 0
+            decision.contribution[s, i] = decision.alloc[s, i]
+
+
+@kernel
+def log_leavers(bar, qty, journal, ns):
+    """Log whose holding is sold because it has left the universe."""
+    for i in range(qty.shape[0]):
+        if bar.left[i] and bar.traded[i] and qty[i] != 0:
+            log_event(journal, EV_LEFT_UNIVERSE, i, qty[i], 0, ns)
+
+
+@inlined
 def decide_bar(
     book, score, capital, volatility, bar, split_num, split_den, instruments, params, limits, journal, scratch, decision
 ):
     """Fill in the decision for the next bar: sizes, caps and quantities in next-bar units."""
-    n_strategies, n = score.shape
     weight, contribution, target, ref, opinion, qty, alloc = decision
-    active, kept_ppm = scratch.active, scratch.kept_ppm
-    traded, left, ns = bar.traded, bar.left, bar.head[H_NS]
-    equity = book.acct[EQUITY]
-    flat = scratch.flat
-    for s in range(n_strategies):
-        for i in range(n):
-            alloc[s, i] = book.alloc[s, i]
-    for i in range(n):
-        opinion[i] = False
-        qty[i] = book.qty[i]
-        flat[i] = left[i] or (qty[i] < 0 and not params.shorts)  # nobody is to be short: it is bought back
-        ref[i] = book.mark[i]
-        if split_num[i] != split_den[i]:
-            qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), instruments.step[i])
-            ref[i] = mul_div_round(ref[i], split_den[i], split_num[i])
-            split_allocations(alloc, i, qty[i], split_num[i], split_den[i])
+    active, flat, kept, total, step = scratch.active, scratch.flat, scratch.kept_ppm, scratch.total, instruments.step
+    ns, equity, shorts = bar.head[H_NS], book.acct[EQUITY], params.shorts != 0
+    in_next_units(book, bar.left, split_num, split_den, step, shorts, scratch.quiet[0], flat, decision)
     if equity <= 0:
-        for i in range(n):
-            target[i] = qty[i]
-            for s in range(n_strategies):
-                weight[s, i] = 0
-                contribution[s, i] = alloc[s, i]
+        decide_nothing(decision)
         return
-    size_weights(score, capital, volatility, traded, flat, params, weight, active)
-    for i in range(n):
-        if left[i] and traded[i] and qty[i] != 0:
-            log_event(journal, EV_LEFT_UNIVERSE, i, qty[i], 0, ns)
-        kept = 0
-        for s in range(n_strategies):
-            if active[s, i]:
-                opinion[i] = True
-            else:
-                kept += abs(alloc[s, i]) if params.shorts else max(alloc[s, i], 0)
-        kept_ppm[i] = 0
-        if kept != 0:
-            kept_ppm[i] = mul_div_floor(mul_div_floor(kept, ref[i], 1_000_000), 1_000_000, equity)
-    cap_names(weight, active, kept_ppm, params.max_position_ppm, journal, ns)
+    size_weights(score, capital, volatility, bar.traded, flat, params, weight, active)
+    if journal is not None:
+        log_leavers(bar, qty, journal, ns)
+    if count_kept(active, alloc, shorts, opinion, kept) > 0:
+        kept_weights(kept, ref, equity)
+    sum_amounts(weight, total)
+    cap_names(weight, total, kept, params.max_position_ppm, journal, ns)
     if params.limits:
-        limit_names(weight, kept_ppm, equity, limits, params, journal, ns)
-    cap_gross(weight, kept_ppm, params.max_exposure_ppm, journal, ns)
+        limit_names(weight, kept, equity, limits, params, journal, ns)
+        sum_amounts(weight, total)
+    cap_gross(weight, total, kept, params.max_exposure_ppm, journal, ns)
     if params.limits:
-        limit_book(weight, kept_ppm, active, alloc, ref, equity, limits, params, journal, ns)
-    weights_to_quantities(weight, active, alloc, ref, instruments.step, equity, contribution, target)
-    cap_turnover(contribution, target, alloc, qty, ref, instruments.step, equity, params, journal, ns)
+        limit_book(weight, kept, active, alloc, ref, equity, limits, params, journal, ns)
+    size_quantities(weight, active, alloc, ref, step, equity, contribution, target)
+    cap_turnover(contribution, target, alloc, qty, ref, step, equity, params, journal, ns)
 
 
 @inlined
@@ -368,11 +437,25 @@ def bar_at(market, t):
 
 
 @inlined
+def ask_ahead(market, scores, volatility, decides, at, params):
+    """Ask for what a decision at bar `at` reads, and the fills at the bar after it, some time before."""
+    if at >= decides.shape[0] or not decides[at]:
+        return
+    for s in range(scores.shape[1]):
+        prefetch_row(scores[at, s])
+    if params.sizing == VOLATILITY_ADJUSTED:
+        prefetch_row(volatility[at])
+    prefetch_row(market.close[at])
+    prefetch_row(market.open[at + 1])
+    prefetch_row(market.volume[at + 1])
+
+
+@inlined
 def has_room(book, journal):
-    """Tell whether one more bar fits into the journal and the lots, whatever happens in it."""
+    """Tell whether one more bar fits into the journal and the lots, whatever happens in it: orders open lots."""
     n = book.qty.shape[0]
     most = 0
-    for i in range(n):
+    for i in range(n if book.acct[N_ORDERS] > 0 else 0):
         most = max(most, book.lot_count[i])
     return most + 1 < book.lot_qty.shape[1] and journal_has_room(journal, n, book.order.shape[0])
 
@@ -415,9 +498,13 @@ def fold(
     code): DONE, NEED_ROOM (enlarge and go on), NEED_RECEIVABLE_SLOT.
     """
     n = book.qty.shape[0]
-    for t in range(start, market.head.shape[0] - 1):
+    ahead = 1 + 16 // max(n, 1)  # rows that are short are soon there
+    for at in range(start, market.head.shape[0] - 1):
+        t = index(at)
         if not has_room(book, journal):
             return t, NEED_ROOM
+        scratch.quiet[0] = market.head[t + 1, H_QUIET]
+        ask_ahead(market, scores, volatility, decides, t + ahead, params)
         bar = bar_at(market, t)
         if not settle_bar(book, bar, instruments, params, journal, scratch):
             return t, NEED_RECEIVABLE_SLOT

@@ -6,7 +6,7 @@ conventions of a next-open daily backtest; participation caps follow zipline's V
 
 from __future__ import annotations
 
-from tradecore._kernels import div_floor, inlined, kernel, mul_div_floor, mul_div_round
+from tradecore._kernels import inlined, kernel, mul_div_floor, mul_div_half_up, mul_div_round, quotient
 from tradecore.model import (
     CASH,
     EQUITY,
@@ -32,7 +32,6 @@ from tradecore.model import (
     N_ORDERS,
     O_AGE,
     O_DECIDED_NS,
-    O_INSTR,
     O_LINE,
     O_REM,
     REALISED,
@@ -52,42 +51,62 @@ from tradecore.portfolio._kernels import (
 def fill_price(open_e4, tick, slippage_ppm, buy):
     """Return the open worsened by slippage, rounded to the tick away from us; a sell gets one tick at least."""
     unit = 1_000_000 * tick
-    if buy:
-        return div_floor(open_e4 * (1_000_000 + slippage_ppm) + unit - 1, unit) * tick
-    return max(tick, div_floor(open_e4 * (1_000_000 - slippage_ppm), unit) * tick)
+    worse = 1_000_000 + slippage_ppm if buy else 1_000_000 - slippage_ppm
+    up = unit - 1 if buy else 0
+    price = quotient(open_e4 * worse + up, unit) * tick
+    return price if buy else max(tick, price)
 
 
 @inlined
-def fill_fee(qty, notional, params):
-    """Return the commission e4 of a fill of qty e6 (unsigned) and notional e4; 0 for nothing."""
-    if qty == 0:
-        return 0
-    fee = mul_div_round(notional, params.commission_ppm, 1_000_000)
+def fill_fee(qty, notional, params, wide):
+    """Return the commission e4 of a fill of qty e6 (unsigned) and notional e4; 0 for nothing. wide as in `mul_div`."""
+    fee = mul_div_half_up(notional, params.commission_ppm, 1_000_000, wide)
     if params.commission_per_share_e6 != 0:
-        fee += mul_div_round(qty, params.commission_per_share_e6, 100_000_000)
-    return max(params.commission_min_e4, fee)
+        fee += mul_div_half_up(qty, params.commission_per_share_e6, 100_000_000, wide)
+    return max(params.commission_min_e4, fee) if qty > 0 else 0
 
 
-@inlined
-def affordable_qty(qty, price, step, cash, params):
-    """Return the largest multiple of step up to qty whose notional + fee is within cash."""
+@kernel
+def affords(qty, price, cash, params):
+    """Tell whether notional + fee of qty e6 is within cash."""
     notional = mul_div_round(qty, price, 1_000_000)
-    if notional + fill_fee(qty, notional, params) <= cash:
-        return qty
-    low, high = 0, qty // step
+    return notional + fill_fee(qty, notional, params, True) <= cash
+
+
+@kernel
+def affordable_qty(qty, price, step, cash, params):
+    """Return the largest multiple of step up to qty whose notional + fee is within cash.
+
+    Searched by halves between bounds that leave, by powers of two, the quantity that the cash buys without rounding.
+    """
+    low, high, reach = 0, qty // step, 1
+    exact = float(max(cash, 0)) * 1e6 / (float(price) * (1.0 + float(params.commission_ppm) * 1e-6))
+    guess = min(int(min(exact, float(qty))) // step, high)
+    if affords(guess * step, price, cash, params):
+        low = guess
+        while low + reach <= high and affords((low + reach) * step, price, cash, params):
+            low += reach
+            reach *= 2
+        high = min(high, low + reach - 1)
+    else:
+        high = guess - 1
+        while high - reach >= 0 and not affords((high - reach + 1) * step, price, cash, params):
+            high -= reach
+            reach *= 2
+        low = max(low, high - reach + 1)
     while low < high:
         middle = (low + high + 1) // 2
-        notional = mul_div_round(middle * step, price, 1_000_000)
-        if notional + fill_fee(middle * step, notional, params) <= cash:
+        if affords(middle * step, price, cash, params):
             low = middle
         else:
             high = middle - 1
-    return low * step
+    return max(low, 0) * step
 
 
 @inlined
-def book_trade(book, i, fill, notional, fee, ns):
-    """Book a signed fill e6 of instrument i at an unsigned notional e4: cash, fees, lots and position.
+def book_trade(book, i, fill, notional, fee, again, ns):
+    """Book a signed fill e6 of instrument i at an unsigned notional e4: cash, fees, lots and position. again: this bar
+    may have opened a lot of it before.
 
     What opposes the position closes lots of it, what goes beyond zero opens the other side. A short's cost is negative:
     what it brought.
@@ -102,11 +121,11 @@ def book_trade(book, i, fill, notional, fee, ns):
         book.acct[REALISED] -= side * closed + take_lots(book, i, closing)
         opened -= closed
     if closing < abs(fill):
-        add_lot(book, i, fill - side * closing, side * opened, ns)
+        add_lot(book, i, fill - side * closing, side * opened, again, ns)
     book.qty[i] += fill
 
 
-@kernel
+@inlined
 def spendable(book, params):
     """Return the cash e4 that buys may use: all of it, and what the margin lends on the equity of the last mark."""
     if params.margin_ppm == 0:
@@ -133,12 +152,9 @@ def log_fill(journal, decided_ns, line, i, fill, price, open_e4, fee, rest, ns):
 
 
 @inlined
-def book_fill(book, k, fill, price, open_e4, params, journal, ns):
-    """Book a signed fill e6 of working order k at price e4."""
-    i = book.order[k, O_INSTR]
-    notional = mul_div_round(abs(fill), price, 1_000_000)
-    fee = fill_fee(abs(fill), notional, params)
-    book_trade(book, i, fill, notional, fee, ns)
+def book_fill(book, k, i, fill, price, notional, fee, again, open_e4, journal, ns):
+    """Book a signed fill e6 of working order k, instrument i, at price e4, its unsigned notional e4 and its fee e4."""
+    book_trade(book, i, fill, notional, fee, again, ns)
     allocate_fill(book.alloc, i, book.want[k], fill)
     book.order[k, O_REM] -= fill
     order = book.order[k]
@@ -163,7 +179,7 @@ def fill_given(book, bar, given, instruments, journal, ns):
         k = find_order(book, row[G_DECIDED_NS], row[G_LINE])
         if book.mark[i] == 0:
             book.mark[i] = row[G_PRICE]  # bought by hand, and no bar of it yet: worth what it cost
-        book_trade(book, i, fill, row[G_NOTIONAL], row[G_FEE], ns)
+        book_trade(book, i, fill, row[G_NOTIONAL], row[G_FEE], True, ns)
         if not row[G_OWN] and row[G_DECIDED_NS] >= 0:
             allocate_closing(book.alloc, i, fill, given.manual, instruments.step[i])
         elif k >= 0:

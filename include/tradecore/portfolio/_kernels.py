@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from tradecore._kernels import inlined, kernel, mul_div_floor, mul_div_round, mul_div_trunc, trunc_to
+from tradecore._kernels import (
+    fits,
+    index,
+    inlined,
+    kernel,
+    mul_div_ceil,
+    mul_div_floor,
+    mul_div_round,
+    mul_div_trunc,
+    quotient,
+    trunc_to,
+)
 from tradecore.model import (
     CANCELED,
+    DAY,
     EQUITY,
     EV_BELOW_MIN,
     EV_HALTED,
@@ -19,10 +31,13 @@ from tradecore.model import (
     LIMIT,
     MARKET,
     N_ORDERS,
+    O_AGE,
     O_DECIDED_NS,
     O_INSTR,
     O_LIMIT,
     O_LINE,
+    O_OCO,
+    O_PARENT,
     O_QTY,
     O_REF,
     O_REM,
@@ -30,6 +45,7 @@ from tradecore.model import (
     O_SPLIT_DEN,
     O_SPLIT_NUM,
     O_STOP,
+    O_TIF,
     O_TYPE,
     ON_CLOSE,
     REDUCING,
@@ -153,11 +169,12 @@ def split_order(order, want, num, den, tick, step):
 
 
 @inlined
-def add_lot(book, i, qty, cost, ns):
-    """Open a lot of signed qty e6 at a signed total cost e4, merged with one that this bar opened."""
+def add_lot(book, i, qty, cost, again, ns):
+    """Open a lot of signed qty e6 at a signed total cost e4, or where there may be one that this bar opened (again),
+    add to that."""
     head, count = book.lot_head[i], book.lot_count[i]
-    last = head + count - 1
-    if count > 0 and book.lot_opened[i, last] == ns:
+    last = index(head + max(count - 1, 0))
+    if again and count > 0 and book.lot_opened[i, last] == ns:
         book.lot_qty[i, last] += qty
         book.lot_cost[i, last] += cost
         return
@@ -167,30 +184,46 @@ def add_lot(book, i, qty, cost, ns):
             book.lot_cost[i, k] = book.lot_cost[i, head + k]
             book.lot_opened[i, k] = book.lot_opened[i, head + k]
         book.lot_head[i] = head = 0
-    book.lot_qty[i, head + count] = qty
-    book.lot_cost[i, head + count] = cost
-    book.lot_opened[i, head + count] = ns
+    free = index(head + count)
+    book.lot_qty[i, free] = qty
+    book.lot_cost[i, free] = cost
+    book.lot_opened[i, free] = ns
     book.lot_count[i] = count + 1
+
+
+@inlined
+def part_cost(cost, part, held):
+    """Return cost * part / held rounded half away from zero, for 0 < part < held: without a division of integers, but
+    where it would not fit."""
+    amount = abs(cost)
+    if amount > 1_000_000_000_000_000 or not fits(amount, part):
+        return mul_div_round(cost, part, held)
+    whole = quotient(amount * part, held)
+    whole += 2 * (amount * part - whole * held) >= held
+    return -whole if cost < 0 else whole
 
 
 @inlined
 def take_lots(book, i, qty):
     """Close qty e6 (unsigned) of instrument i first in first out; return the signed cost e4 of what was closed."""
-    cost = 0
-    while qty > 0 and book.lot_count[i] > 0:
-        k = book.lot_head[i]
-        held = abs(book.lot_qty[i, k])
-        part = min(qty, held)
-        part_cost = book.lot_cost[i, k] if part == held else mul_div_round(book.lot_cost[i, k], part, held)
-        cost += part_cost
-        book.lot_qty[i, k] -= part if book.lot_qty[i, k] > 0 else -part
-        book.lot_cost[i, k] -= part_cost
-        qty -= part
-        if part == held:
-            book.lot_head[i] += 1
-            book.lot_count[i] -= 1
-    if book.lot_count[i] == 0:
-        book.lot_head[i] = 0
+    cost, head, count = 0, book.lot_head[i], book.lot_count[i]
+    while qty > 0 and count > 0:
+        k = index(head)
+        lot, lot_cost = book.lot_qty[i, k], book.lot_cost[i, k]
+        held = abs(lot)
+        if qty >= held:
+            cost += lot_cost
+            qty -= held
+            head += 1
+            count -= 1
+            continue
+        part = part_cost(lot_cost, qty, held)
+        cost += part
+        book.lot_qty[i, k] = lot - qty if lot > 0 else lot + qty
+        book.lot_cost[i, k] = lot_cost - part
+        qty = 0
+    book.lot_head[i] = head if count > 0 else 0
+    book.lot_count[i] = count
     return cost
 
 
@@ -318,12 +351,12 @@ def remove_orders(book, keep):
 
 
 @inlined
-def sum_working(book, split_num, split_den, step, working):
-    """Write what remains of the working orders of each instrument [n], in next-bar units."""
+def sum_working(book, split_num, split_den, step, quiet, working):
+    """Write what remains of the working orders of each instrument [n], in next-bar units. quiet 1: no name splits."""
     working[:] = 0
     for k in range(book.acct[N_ORDERS]):
-        i, rest = book.order[k, O_INSTR], book.order[k, O_REM]
-        if split_num[i] != split_den[i]:
+        i, rest = index(book.order[k, O_INSTR]), book.order[k, O_REM]
+        if quiet == 0 and split_num[i] != split_den[i]:
             rest = trunc_to(mul_div_trunc(rest, split_num[i], split_den[i]), step[i])
         working[i] += rest
 
@@ -338,72 +371,116 @@ def drop_working(book, i, keep, journal, ns):
             log_event(journal, EV_REPLACED, i, book.order[k, O_REM], 0, ns)
 
 
-@kernel
+@inlined
+def lacking_quantities(book, decision, working, step, lacking):
+    """Write what each name lacks of its target, in steps [n] e6; where there is no opinion, what is held."""
+    wide = 0
+    for i in range(book.qty.shape[0]):
+        target, qty, works, unit, held = decision.target[i], decision.qty[i], working[i], step[i], book.qty[i]
+        knows, ref = decision.opinion[i], decision.ref[i]
+        lack = target - qty - works
+        part = quotient(abs(lack), unit) * unit
+        known = -part if lack < 0 else part
+        lacking[i] = known if knows and ref > 0 else held
+        wide += abs(lack) > 1_000_000_000_000_000
+    for i in range(book.qty.shape[0] if wide > 0 else 0):
+        if decision.opinion[i] and decision.ref[i] > 0:
+            lacking[i] = trunc_to(decision.target[i] - decision.qty[i] - working[i], step[i])
+
+
+@inlined
+def names_to_plan(lacking, listed):
+    """Write the names that lack something [n + 1]; return how many. Without a branch on who they are, which is as good
+    as random."""
+    m = 0
+    for i in range(lacking.shape[0]):
+        listed[m] = i
+        m += lacking[i] != 0
+    return m
+
+
+@inlined
+def write_order(book, k, i, line, delta, num, den, decision, tick, params, ns):
+    """Write row k of the working orders: signed delta e6 of instrument i, which splits num:den before the next bar."""
+    qty, row = decision.qty[i], book.order[k]
+    row[O_INSTR] = i
+    row[O_QTY] = delta
+    row[O_REM] = delta
+    row[O_TYPE] = MARKET
+    row[O_TIF] = DAY
+    row[O_REMAINDER] = params.remainder
+    row[O_LIMIT] = 0
+    row[O_STOP] = 0
+    row[O_PARENT] = 0
+    row[O_OCO] = 0
+    row[O_AGE] = 0
+    row[O_SPLIT_NUM] = num
+    row[O_SPLIT_DEN] = den
+    row[O_DECIDED_NS] = ns
+    row[O_LINE] = line
+    row[O_REF] = decision.ref[i]
+    if params.order_type != MARKET:
+        style_order(row, qty == 0 or (qty > 0) == (delta > 0), tick[i], params)
+    for s in range(book.want.shape[1]):
+        book.want[k, s] = decision.contribution[s, i]
+
+
+@inlined
 def plan_orders(book, decision, instruments, split_num, split_den, params, journal, scratch, ns):
-    """Turn targets into market orders for the next open and append them to the book's working orders.
+    """Turn targets into orders for the next bar and append them to the book's working orders.
 
     Rules: docs/STEP.md, plan. New rows also go to journal.orders.
     """
-    n = book.qty.shape[0]
-    keep, step = scratch.keep, instruments.step
+    keep, step, quiet = scratch.keep, instruments.step, scratch.quiet[0]
     state = book.acct[STATE]
-    equity = book.acct[EQUITY]
     if state == HALTED:
         log_event(journal, EV_HALTED, -1, 0, 0, ns)
         return
     n_before = book.acct[N_ORDERS]
     keep[:n_before] = True
-    sum_working(book, split_num, split_den, step, scratch.working)
-    line = 0
-    for i in range(n):
+    sum_working(book, split_num, split_den, step, quiet, scratch.working)
+    band = mul_div_ceil(max(book.acct[EQUITY], 0), params.band_ppm, 1_000_000)
+    least, line, dropped = max(params.min_order_e4, band), 0, False
+    lacking_quantities(book, decision, scratch.working, step, scratch.lacking)
+    for m in range(names_to_plan(scratch.lacking, scratch.listed)):
+        i = index(scratch.listed[m])
         if not decision.opinion[i] or decision.ref[i] <= 0:
-            if book.qty[i] != 0:
-                log_event(journal, EV_NO_OPINION, i, book.qty[i], book.qty[i], ns)
+            log_event(journal, EV_NO_OPINION, i, book.qty[i], book.qty[i], ns)
             continue
         target, qty, ref = decision.target[i], decision.qty[i], decision.ref[i]
-        working = scratch.working[i]
-        if target - qty - working == 0:
-            continue
-        delta = trunc_to(target - qty - working, step[i])
+        working, delta = scratch.working[i], scratch.lacking[i]
         if working != 0 and delta != 0 and (delta > 0) != (working > 0):
             drop_working(book, i, keep, journal, ns)
-            delta, working = trunc_to(target - qty, step[i]), 0
-        if delta > 0 and state == REDUCING:
+            delta, working, dropped = trunc_to(target - qty, step[i]), 0, True
+        if state == REDUCING and delta > 0:
             cover = min(delta, trunc_to(max(-qty - max(working, 0), 0), step[i]))
             if cover < delta:
                 log_event(journal, EV_REDUCE_ONLY, i, delta, cover, ns)
             delta = cover
-        if delta < 0 and (state == REDUCING or not params.shorts):
-            sale = -min(-delta, max(qty + min(working, 0), 0))  # a sell by hand may leave less than works already
+        if state == REDUCING or not params.shorts:  # without a branch on the side, which is as good as random
+            sale = max(delta, -max(qty + min(working, 0), 0))  # a sell by hand may leave less than works already
             if sale > delta and params.shorts:
                 log_event(journal, EV_REDUCE_ONLY, i, delta, sale, ns)
             delta = sale
         if delta == 0:
             continue
-        worth = mul_div_floor(abs(delta), ref, 1_000_000)
-        if target != 0 and (qty >= 0 or target < 0) and (qty <= 0 or target > 0):
+        if least > 0 and target != 0 and (qty >= 0 or target < 0) and (qty <= 0 or target > 0):
+            worth = mul_div_floor(abs(delta), ref, 1_000_000)
             if worth < params.min_order_e4:
                 log_event(journal, EV_BELOW_MIN, i, delta, 0, ns)
                 continue
-            if qty != 0 and worth * 1_000_000 < params.band_ppm * equity:
+            if qty != 0 and worth < band:
                 log_event(journal, EV_INSIDE_BAND, i, delta, 0, ns)
                 continue
-        row = book.order[n_before + line]
-        row[:] = 0
-        row[O_INSTR] = i
-        row[O_QTY] = delta
-        row[O_REM] = delta
-        row[O_REMAINDER] = params.remainder
-        row[O_SPLIT_NUM] = split_num[i]
-        row[O_SPLIT_DEN] = split_den[i]
-        row[O_DECIDED_NS] = ns
-        row[O_LINE] = line
-        row[O_REF] = ref
-        style_order(row, qty == 0 or (qty > 0) == (delta > 0), instruments.tick[i], params)
-        for s in range(book.want.shape[1]):
-            book.want[n_before + line, s] = decision.contribution[s, i]
-        keep[n_before + line] = True
-        log_order(journal, row)
+        k = index(n_before + line)
+        num, den = 1, 1
+        if quiet == 0:
+            num, den = split_num[i], split_den[i]
+            scratch.pending[1] += num != 1 or den != 1
+        write_order(book, k, i, line, delta, num, den, decision, instruments.tick, params, ns)
+        keep[k] = True
+        log_order(journal, book.order[k])
         line += 1
     book.acct[N_ORDERS] = n_before + line
-    remove_orders(book, keep)
+    if dropped:
+        remove_orders(book, keep)

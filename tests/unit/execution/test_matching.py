@@ -67,7 +67,7 @@ def bar_of(prices: str, *, volume: int = 1_000, days: int = 0) -> Market:
         dividend=zero,
         pay_day=zero.copy(),
         left=np.array([False]),
-        head=np.array([2, 2, int(days > 0), 1, 0, -1, days], np.int64),
+        head=np.array([2, 2, int(days > 0), 1, 0, -1, days, 0], np.int64),
     )
 
 
@@ -79,7 +79,7 @@ def book_of(
     book.mark[0] = int(Decimal(at) * 10_000)
     if held:
         book.qty[0] = book.alloc[0, 0] = held * 1_000_000
-        add_lot(book, 0, held * 1_000_000, held * int(Decimal(at) * 10_000), 1)
+        add_lot(book, 0, held * 1_000_000, held * int(Decimal(at) * 10_000), True, 1)
         book.acct[[EQUITY, PEAK, PREV_SESSION_EQUITY]] += held * int(Decimal(at) * 10_000)
     if order:
         row = book.order[0]

@@ -7,7 +7,7 @@ The open and the close are known to be first and last.
 
 from __future__ import annotations
 
-from tradecore._kernels import kernel, mul_div_round, trunc_to
+from tradecore._kernels import fits, index, inlined, kernel, mul_div_half_up, mul_div_round, trunc_to
 from tradecore.execution._kernels import (
     affordable_qty,
     book_fill,
@@ -18,6 +18,10 @@ from tradecore.execution._kernels import (
     spendable,
 )
 from tradecore.model import (
+    A_FEE,
+    A_NOTIONAL,
+    A_PRICE,
+    A_REST,
     CANCEL_REST,
     CANCELED,
     EV_CASH_SHORT,
@@ -100,64 +104,113 @@ def price_at_close(order, bar, i, tick, params):
     return fill_price(level, tick, params.slippage_ppm, buy)
 
 
-@kernel
-def fill_one(book, k, price, bar, instruments, params, journal, scratch, ns):
-    """Fill working order k at a price e4 as far as volume, position and cash allow."""
-    rem, i = book.order[k, O_REM], book.order[k, O_INSTR]
-    step = instruments.step[i]
+@inlined
+def meet_open(book, bar, instruments, params, alone):
+    """Write what an order for the open of A_REST [n] e6 gets there if it is the only one of its name and gets all that
+    it asks for: price, notional and fee.
+
+    A_REST becomes 0 where there is more to ask (`fill_size`): a name that does not trade, less volume, a sell of more
+    than is held, products that may not fit.
+    """
+    share, shorts, per_share = params.participation_ppm, params.shorts != 0, params.commission_per_share_e6
+    for i in range(book.qty.shape[0]):
+        rest, held, opens, volume = alone[A_REST, i], book.qty[i], bar.open[i], bar.volume[i]
+        trades, tick = bar.traded[i], instruments.tick[i]
+        qty = abs(rest)
+        price = fill_price(opens, tick, params.slippage_ppm, rest > 0)
+        notional = mul_div_half_up(qty, price, 1_000_000, None)
+        small = fits(qty, price + per_share) and fits(volume, share) and fits(notional, params.commission_ppm)
+        whole = trades and price > 0 and volume * share >= qty and (rest > 0 or shorts or qty <= held)
+        alone[A_REST, i] = rest if whole and small else 0
+        alone[A_PRICE, i] = price
+        alone[A_NOTIONAL, i] = notional
+        alone[A_FEE, i] = fill_fee(qty, notional, params, None)
+
+
+@inlined
+def fill_size(book, k, i, price, bar, instruments, params, scratch):
+    """Return (quantity, notional, fee) of working order k at a price e4, as far as volume and position allow."""
+    rem, step, held = book.order[k, O_REM], instruments.step[i], book.qty[i]
     cap = trunc_to(bar.volume[i] * params.participation_ppm, step) - scratch.used[i]
     qty = min(abs(rem), max(cap, 0))
-    if rem < 0:
-        if not params.shorts:
-            scratch.blocked[k] = book.qty[i] < qty
-            qty = min(qty, max(book.qty[i], 0))
-    else:
-        within = affordable_qty(qty, price, step, spendable(book, params), params)
+    if rem < 0 and not params.shorts:
+        scratch.blocked[k] = held < qty
+        qty = min(qty, max(held, 0))
+    notional = mul_div_round(qty, price, 1_000_000)
+    return qty, notional, fill_fee(qty, notional, params, True)
+
+
+@inlined
+def fill_paid(book, k, i, price, qty, notional, fee, bar, instruments, params, journal, scratch, ns):
+    """Fill working order k, instrument i, with a quantity at a price e4, as far as the cash allows."""
+    rem = book.order[k, O_REM]
+    if rem > 0 and notional + fee > spendable(book, params):
+        within = affordable_qty(qty, price, instruments.step[i], spendable(book, params), params)
         within = max(within, min(qty, -book.qty[i]))  # what covers a short is always paid
         if within < qty:
             scratch.blocked[k] = True
             log_event(journal, EV_CASH_SHORT, i, qty, within, ns)
-        qty = within
+        qty, notional = within, mul_div_round(within, price, 1_000_000)
+        fee = fill_fee(qty, notional, params, True)
     if qty > 0:
+        again = scratch.used[i] != 0
         scratch.used[i] += qty
         scratch.filled[k] = True
-        book_fill(book, k, qty if rem > 0 else -qty, price, bar.open[i], params, journal, ns)
+        book_fill(book, k, i, qty if rem > 0 else -qty, price, notional, fee, again, bar.open[i], journal, ns)
 
 
 @kernel
-def sells_first(book, turn):
-    """Write the rows of the working orders in the order of their fills [W + 1]; return how many. Without a branch on
-    the side, which is as good as random."""
+def fill_one(book, k, price, bar, instruments, params, journal, scratch, ns):
+    """Fill working order k at a price e4 as far as volume, position and cash allow."""
+    i = book.order[k, O_INSTR]
+    qty, notional, fee = fill_size(book, k, i, price, bar, instruments, params, scratch)
+    fill_paid(book, k, i, price, qty, notional, fee, bar, instruments, params, journal, scratch, ns)
+
+
+@inlined
+def sells_first(book, turn, alone):
+    """Write the rows of the working orders in the order of their fills [W + 1], and what of each name is to be filled
+    (A_REST [n], of one order where there are several); return how many. Without a branch on the side, which is as good
+    as random."""
     m = 0
+    alone[A_REST] = 0
     for side in (-1, 1):
         for k in range(book.acct[N_ORDERS]):
+            rem = book.order[k, O_REM]
+            alone[A_REST, index(book.order[k, O_INSTR])] = rem
             turn[m] = k
-            m += book.order[k, O_REM] * side > 0
+            m += rem * side > 0
     return m
 
 
-@kernel
+@inlined
 def fill_orders(book, bar, instruments, params, journal, scratch, ns):
     """Let working orders and brackets meet the bar: sells first, then buys, each in line order; then end or carry the
     rest. Whatever is not a market order for the open costs time only where there is some of it."""
-    n_orders = book.acct[N_ORDERS]
+    n_orders, alone = book.acct[N_ORDERS], scratch.alone
     scratch.used[:] = 0
     scratch.filled[:n_orders] = False
     scratch.blocked[:n_orders] = False
     later = params.stop_loss_ppm > 0 or params.take_profit_ppm > 0
-    count = sells_first(book, scratch.turn)
+    count = sells_first(book, scratch.turn, alone)
+    meet_open(book, bar, instruments, params, alone)
     for m in range(count):
-        k = scratch.turn[m]
-        i = book.order[k, O_INSTR]
-        if not bar.traded[i]:
-            continue
-        if book.order[k, O_TYPE] == MARKET:
-            price = fill_price(bar.open[i], instruments.tick[i], params.slippage_ppm, book.order[k, O_REM] > 0)
-        else:
-            later = True
-            price = price_at_open(book.order[k], bar.open[i], instruments.tick[i], params)
-        if price > 0:
-            fill_one(book, k, price, bar, instruments, params, journal, scratch, ns)
+        k = index(scratch.turn[m])
+        i, rem = index(book.order[k, O_INSTR]), book.order[k, O_REM]
+        at_open = book.order[k, O_TYPE] == MARKET
+        qty, price, notional, fee = abs(rem), alone[A_PRICE, i], alone[A_NOTIONAL, i], alone[A_FEE, i]
+        if not at_open or rem != alone[A_REST, i] or scratch.used[i] != 0:
+            if not bar.traded[i]:
+                continue
+            if at_open:
+                price = fill_price(bar.open[i], instruments.tick[i], params.slippage_ppm, rem > 0)
+            else:
+                later = True
+                price = price_at_open(book.order[k], bar.open[i], instruments.tick[i], params)
+            if price == 0:
+                continue
+            qty, notional, fee = fill_size(book, k, i, price, bar, instruments, params, scratch)
+        fill_paid(book, k, i, price, qty, notional, fee, bar, instruments, params, journal, scratch, ns)
     if later:
         fill_later(book, bar, count, instruments, params, journal, scratch, ns)
     end_orders(book, bar, params, journal, scratch, ns)
@@ -239,8 +292,8 @@ def close_bracket(book, i, bar, entered, instruments, params, journal, scratch, 
     scratch.used[i] += part
     fill = -part if long else part
     notional = mul_div_round(part, price, 1_000_000)
-    fee = fill_fee(part, notional, params)
-    book_trade(book, i, fill, notional, fee, ns)
+    fee = fill_fee(part, notional, params, True)
+    book_trade(book, i, fill, notional, fee, True, ns)
     allocate_closing(book.alloc, i, fill, -1, step)
     log_event(journal, kind, i, qty, book.qty[i], ns)
     log_fill(journal, -1, i, i, fill, price, open_e4, fee, 0, ns)
@@ -253,7 +306,7 @@ def end_orders(book, bar, params, journal, scratch, ns):
     for k in range(book.acct[N_ORDERS]):
         keep[k] = False
         order = book.order[k]
-        i = order[O_INSTR]
+        i = index(order[O_INSTR])
         if order[O_REM] == 0:
             log_end(journal, order, FILLED, ns)
         elif order[O_REM] < 0 and bar.traded[i] and book.qty[i] <= 0 and not params.shorts:
