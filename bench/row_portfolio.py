@@ -115,6 +115,7 @@ def follow(close, fast, slow, bars, scores, volatility):
     """Write the scores [T, 1, n] and volatilities [T, n] of closes [T, n] in USD, by running sums as C does."""
     rows, n = close.shape
     fast_sum, slow_sum, total, squares = np.zeros((4, n))
+    mean, yearly = 1.0 / bars, 252.0 / (bars - 1)
     past = np.zeros((bars, n))
     for t in range(rows):
         if t >= fast:
@@ -134,8 +135,8 @@ def follow(close, fast, slow, bars, scores, volatility):
             past[row, i] = now
             total[i] += now - old
             squares[i] += now * now - old * old
-            rest = squares[i] - total[i] * total[i] / bars
-            volatility[t, i] = math.sqrt(max(rest, 0.0) / (bars - 1) * 252.0)
+            rest = squares[i] - total[i] * total[i] * mean
+            volatility[t, i] = math.sqrt(max(rest, 0.0) * yearly)
         if t < slow - 1:
             scores[t] = np.nan
 

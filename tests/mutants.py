@@ -49,7 +49,11 @@ KERNEL = (
             ("lack = target - qty - works", "lack = target - qty"),
         ),
     ),
-    Mutant("buys before sells", MATCHING, (("for side in (-1, 1):", "for side in (1, -1):"),)),
+    Mutant(
+        "buys before sells",
+        MATCHING,
+        (("sells += rem < 0\n        buys += rem > 0", "sells += rem > 0\n        buys += rem < 0"),),
+    ),
     Mutant("no least commission", EXECUTION, (("max(params.commission_min_e4, fee)", "fee"),)),
     Mutant(
         "participation per order, not per bar",

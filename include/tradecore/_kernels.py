@@ -68,15 +68,6 @@ def rest_mul_div(a, b, d):
 
 
 @inlined
-def div_floor(a, b):
-    """Return floor(a / b) for a >= 0, b > 0. Below 2**53 the quotient of floats is rounded to less than what it lacks
-    to the next whole number, 1 / b at least, and takes half the time."""
-    if a < 9_007_199_254_740_992 and b < 9_007_199_254_740_992:
-        return int(float(a) / float(b))
-    return a // b
-
-
-@inlined
 def quotient(a, d):
     """Return floor(a / d) for a in 0..2**63, d > 0 and a quotient below 2**50. Without a branch, so that a loop over
     names takes several at once: by floats it is off by one at most, and what it leaves tells which way."""

@@ -323,11 +323,11 @@ A_ROWS = 4
 
 class Scratch(NamedTuple):
     """Room that the kernels of a step work in, so that they allocate nothing: what it holds means nothing outside of
-    one call, but pending [2]: how many receivables the book has, and how many working orders know of a split, and
-    quiet [1]: 1 where it is known that no name splits at the next bar; breakers [2, 2]: the peak and the equity
-    before that the breakers' limits beside them were computed from. used,
-    working, lacking, kept_ppm, total, flat, entered [n], listed [n + 1] and alone [4, n]; active [S, n]; keep,
-    filled, blocked [W] and turn [W + 1] by working order."""
+    one call, but pending [2]: how many receivables the book has, and how many working orders know of a split; quiet
+    [1]: 1 where it is known that no name splits at the next bar; breakers [2, 2]: the peak and the session's first
+    equity that the breakers' limits beside them were computed from. used, working, lacking, kept_ppm, total, flat,
+    entered [n], listed [n + 1] and alone [4, n]; active [S, n]; keep, filled, blocked [W], turn and buying [W + 1] by
+    working order."""
 
     used: Ints
     working: Ints
@@ -343,6 +343,7 @@ class Scratch(NamedTuple):
     filled: Bools
     blocked: Bools
     turn: Ints
+    buying: Ints
     pending: Ints
     quiet: Ints
     breakers: Ints
@@ -407,6 +408,7 @@ def new_scratch(book: Book) -> Scratch:
         filled=np.zeros(w, bools),
         blocked=np.zeros(w, bools),
         turn=np.zeros(w + 1, ints),
+        buying=np.zeros(w + 1, ints),
         pending=np.array([np.count_nonzero(book.recv_day), split_known], ints),
         quiet=np.zeros(1, ints),
         breakers=np.zeros((2, 2), ints),

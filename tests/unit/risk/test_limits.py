@@ -96,7 +96,7 @@ def applied(
     journal = Journal(*(np.zeros((400, 5), np.int64) for _ in range(4)), counts=np.zeros(4, np.int64))
     row = limits_row(case.limits, 0)
     kernels.limit_names(out, case.kept, EQUITY, row, at, journal, 0)
-    cap_gross(out, case.kept, at.max_exposure_ppm, journal, 0)
+    cap_gross(out, np.abs(out).sum(axis=0), case.kept, at.max_exposure_ppm, journal, 0)
     kernels.limit_book(out, case.kept, case.active, case.alloc, case.ref, EQUITY, row, at, journal, 0)
     return out, [(EVENT_NAMES[e[0]], int(e[1])) for e in journal.events[: journal.counts[0]]]
 
@@ -219,8 +219,8 @@ def test_order_matters_and_is_the_stated_one():
     journal = Journal(*(np.zeros((400, 5), np.int64) for _ in range(4)), counts=np.zeros(4, np.int64))
     stated, other = weight.copy(), weight.copy()
     kernels.limit_names(stated, none, EQUITY, row, params, journal, 0)
-    cap_gross(stated, none, 900_000, journal, 0)
-    cap_gross(other, none, 900_000, journal, 0)
+    cap_gross(stated, np.abs(stated).sum(axis=0), none, 900_000, journal, 0)
+    cap_gross(other, np.abs(other).sum(axis=0), none, 900_000, journal, 0)
     kernels.limit_names(other, none, EQUITY, row, params, journal, 0)
     assert stated.tolist() == [[300_000, 300_000, 300_000]]
     assert other.tolist() == [[300_000, 225_000, 225_000]]

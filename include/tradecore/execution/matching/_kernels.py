@@ -168,19 +168,22 @@ def fill_one(book, k, price, bar, instruments, params, journal, scratch, ns):
 
 
 @inlined
-def sells_first(book, turn, alone):
+def sells_first(book, turn, buying, alone):
     """Write the rows of the working orders in the order of their fills [W + 1], and what of each name is to be filled
     (A_REST [n], of one order where there are several); return how many. Without a branch on the side, which is as good
     as random."""
-    m = 0
+    sells, buys = 0, 0
     alone[A_REST] = 0
-    for side in (-1, 1):
-        for k in range(book.acct[N_ORDERS]):
-            rem = book.order[k, O_REM]
-            alone[A_REST, index(book.order[k, O_INSTR])] = rem
-            turn[m] = k
-            m += rem * side > 0
-    return m
+    for k in range(book.acct[N_ORDERS]):
+        rem = book.order[k, O_REM]
+        alone[A_REST, index(book.order[k, O_INSTR])] = rem
+        turn[sells] = k
+        buying[buys] = k
+        sells += rem < 0
+        buys += rem > 0
+    for m in range(buys):
+        turn[sells + m] = buying[m]
+    return sells + buys
 
 
 @inlined
@@ -192,7 +195,7 @@ def fill_orders(book, bar, instruments, params, journal, scratch, ns):
     scratch.filled[:n_orders] = False
     scratch.blocked[:n_orders] = False
     later = params.stop_loss_ppm > 0 or params.take_profit_ppm > 0
-    count = sells_first(book, scratch.turn, alone)
+    count = sells_first(book, scratch.turn, scratch.buying, alone)
     meet_open(book, bar, instruments, params, alone)
     for m in range(count):
         k = index(scratch.turn[m])
