@@ -81,14 +81,15 @@ KERNEL = (
         BACKTEST,
         (
             (
-                "    apply_splits(book, bar, instruments, journal, scratch, ns)\n    return apply_dividends",
-                "    paid = apply_dividends",
+                "    if splits + scratch.pending[P_SPLIT] > 0:\n"
+                "        apply_splits(book, bar, instruments, journal, scratch, ns)\n",
+                "",
             ),
             (
-                "bar, head[H_DAY], journal, scratch.pending, ns)\n",
-                "bar, head[H_DAY], journal, scratch.pending, ns)\n"
-                "    apply_splits(book, bar, instruments, journal, scratch, ns)\n"
-                "    return paid\n",
+                "        return apply_dividends(book, bar, head[H_DAY], journal, scratch, ns)\n",
+                "        apply_dividends(book, bar, head[H_DAY], journal, scratch, ns)\n"
+                "    if splits + scratch.pending[P_SPLIT] > 0:\n"
+                "        apply_splits(book, bar, instruments, journal, scratch, ns)\n",
             ),
         ),
     ),

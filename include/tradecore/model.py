@@ -319,11 +319,14 @@ class Decision(NamedTuple):
 # Rows of Scratch.alone: what a name's order gets at the open, were it alone
 A_REST, A_PRICE, A_NOTIONAL, A_FEE = range(4)
 A_ROWS = 4
+# What Scratch.pending counts: receivables of the book, working orders that know of a split, what is owed to the book e4
+P_COUNT, P_SPLIT, P_OWED = range(3)
+NEVER = 2**62
 
 
 class Scratch(NamedTuple):
     """Room that the kernels of a step work in, so that they allocate nothing: what it holds means nothing outside of
-    one call, but pending [2]: how many receivables the book has, and how many working orders know of a split; quiet
+    one call, but pending [3] and due [n], the next pay day of each name's receivables, which sum up the book; quiet
     [1]: 1 where it is known that no name splits at the next bar; breakers [2, 2]: the peak and the session's first
     equity that the breakers' limits beside them were computed from. used, working, lacking, kept_ppm, total, flat,
     entered [n], listed [n + 1] and alone [4, n]; active [S, n]; keep, filled, blocked [W], turn and buying [W + 1] by
@@ -345,6 +348,7 @@ class Scratch(NamedTuple):
     turn: Ints
     buying: Ints
     pending: Ints
+    due: Ints
     quiet: Ints
     breakers: Ints
 
@@ -409,7 +413,8 @@ def new_scratch(book: Book) -> Scratch:
         blocked=np.zeros(w, bools),
         turn=np.zeros(w + 1, ints),
         buying=np.zeros(w + 1, ints),
-        pending=np.array([np.count_nonzero(book.recv_day), split_known], ints),
+        pending=np.array([np.count_nonzero(book.recv_day), split_known, book.recv_amount.sum()], ints),
+        due=np.where(book.recv_day > 0, book.recv_day, NEVER).min(axis=1, initial=NEVER),
         quiet=np.zeros(1, ints),
         breakers=np.zeros((2, 2), ints),
     )

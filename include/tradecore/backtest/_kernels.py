@@ -46,9 +46,13 @@ from tradecore.model import (
     H_QUIET,
     HALTED,
     N_ORDERS,
+    NEVER,
     O_INSTR,
     O_REM,
     ORDERED_STATE,
+    P_COUNT,
+    P_OWED,
+    P_SPLIT,
     PEAK,
     PREV_SESSION_EQUITY,
     REALISED,
@@ -86,14 +90,14 @@ YEAR_PPM = 360 * 1_000_000  # money-market year
 
 
 @inlined
-def nothing_due(bar, pending):
-    """Tell whether no instrument splits or goes ex at this bar, and none did when the working orders were planned, and
-    the book has no receivable."""
-    some = pending[0] + pending[1]
+def actions_at(bar):
+    """Return how many names split at a bar, and how many go ex."""
+    splits, dividends = 0, 0
     for i in range(bar.dividend.shape[0] if bar.head[H_QUIET] == 0 else 0):
         num, den, dividend = bar.split_num[i], bar.split_den[i], bar.dividend[i]
-        some += num != 1 or den != 1 or dividend > 0
-    return some == 0
+        splits += num != 1 or den != 1
+        dividends += dividend > 0
+    return splits, dividends
 
 
 @kernel
@@ -129,13 +133,30 @@ def apply_splits(book, bar, instruments, journal, scratch, ns):
         if book.order[k, O_REM] == 0:
             keep[k], gone = False, True
             log_end(journal, book.order[k], CANCELED, ns)
-    scratch.pending[1] = 0
+    scratch.pending[P_SPLIT] = 0
     if gone:
         remove_orders(book, keep)
 
 
 @kernel
-def apply_dividends(book, bar, day, journal, pending, ns):
+def pay_receivables(book, i, day, journal, scratch, ns):
+    """Move what instrument i owes by now to cash."""
+    scratch.due[i] = NEVER
+    for r in range(RECEIVABLE_SLOTS):
+        if 0 < book.recv_day[i, r] <= day:
+            amount = book.recv_amount[i, r]
+            book.acct[CASH] += amount
+            log_event(journal, EV_RECEIVABLE_PAID, i, 0, amount, ns)
+            scratch.pending[P_COUNT] -= 1
+            scratch.pending[P_OWED] -= amount
+            book.recv_day[i, r] = 0
+            book.recv_amount[i, r] = 0
+        elif book.recv_day[i, r] > 0:
+            scratch.due[i] = min(scratch.due[i], book.recv_day[i, r])
+
+
+@kernel
+def apply_dividends(book, bar, day, journal, scratch, ns):
     """Settle 3: dividends to the holder before the open, and receivables that are due. False: no free slot."""
     for i in range(book.qty.shape[0]):
         if bar.dividend[i] > 0 and book.qty[i] != 0:
@@ -151,7 +172,9 @@ def apply_dividends(book, bar, day, journal, pending, ns):
                         slot = r
                 if slot < 0:
                     return False
-                pending[0] += book.recv_day[i, slot] == 0
+                scratch.pending[P_COUNT] += book.recv_day[i, slot] == 0
+                scratch.pending[P_OWED] += amount
+                scratch.due[i] = min(scratch.due[i], bar.pay_day[i])
                 book.recv_day[i, slot] = bar.pay_day[i]
                 book.recv_amount[i, slot] += amount
                 log_event(journal, EV_DIVIDEND, i, 0, amount, ns)
@@ -159,13 +182,8 @@ def apply_dividends(book, bar, day, journal, pending, ns):
                 book.acct[CASH] += amount
                 kind = EV_DIVIDEND_ASSUMED_PAID if bar.pay_day[i] == 0 else EV_DIVIDEND
                 log_event(journal, kind, i, 0, amount, ns)
-        for r in range(RECEIVABLE_SLOTS):
-            if 0 < book.recv_day[i, r] <= day:
-                book.acct[CASH] += book.recv_amount[i, r]
-                log_event(journal, EV_RECEIVABLE_PAID, i, 0, book.recv_amount[i, r], ns)
-                pending[0] -= 1
-                book.recv_day[i, r] = 0
-                book.recv_amount[i, r] = 0
+        if scratch.due[i] <= day:
+            pay_receivables(book, i, day, journal, scratch, ns)
     return True
 
 
@@ -199,15 +217,11 @@ def log_marks(book, params, journal, ns):
 
 
 @inlined
-def mark_book(book, bar, params, journal, pending, ns):
-    """Settle 5 and 6: mark at the close, count stale marks, and compute the equity."""
-    equity = book.acct[CASH] + mark_names(book, bar)
+def mark_book(book, bar, params, journal, owed, ns):
+    """Settle 5 and 6: mark at the close, count stale marks, and compute the equity; owed: the receivables."""
+    book.acct[EQUITY] = book.acct[CASH] + mark_names(book, bar) + owed
     if journal is not None:
         log_marks(book, params, journal, ns)
-    for i in range(book.qty.shape[0] if pending[0] > 0 else 0):
-        for r in range(RECEIVABLE_SLOTS):
-            equity += book.recv_amount[i, r]
-    book.acct[EQUITY] = equity
 
 
 @kernel
@@ -304,17 +318,19 @@ def before_fills(book, bar, instruments, journal, scratch):
         acct[PREV_SESSION_EQUITY] += head[H_DEPOSIT]
         acct[PEAK] += head[H_DEPOSIT]
         log_event(journal, EV_DEPOSIT, -1, 0, head[H_DEPOSIT], ns)
-    if nothing_due(bar, scratch.pending):
-        return True
-    apply_splits(book, bar, instruments, journal, scratch, ns)
-    return apply_dividends(book, bar, head[H_DAY], journal, scratch.pending, ns)
+    splits, dividends = actions_at(bar)
+    if splits + scratch.pending[P_SPLIT] > 0:
+        apply_splits(book, bar, instruments, journal, scratch, ns)
+    if dividends + scratch.pending[P_COUNT] > 0:
+        return apply_dividends(book, bar, head[H_DAY], journal, scratch, ns)
+    return True
 
 
 @inlined
 def after_fills(book, bar, params, journal, scratch):
     """Settle 5 to 7: mark, equity, state."""
     head = bar.head
-    mark_book(book, bar, params, journal, scratch.pending, head[H_NS])
+    mark_book(book, bar, params, journal, scratch.pending[P_OWED], head[H_NS])
     update_state(book, head[H_LAST] == 1, head[H_PERSON], params, journal, scratch, head[H_NS])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tradecore._kernels import (
-    fits,
     index,
     inlined,
     kernel,
@@ -48,6 +47,7 @@ from tradecore.model import (
     O_TIF,
     O_TYPE,
     ON_CLOSE,
+    P_SPLIT,
     REDUCING,
     STATE,
     STOP_LIMIT,
@@ -193,13 +193,13 @@ def add_lot(book, i, qty, cost, again, ns):
 
 @inlined
 def part_cost(cost, part, held):
-    """Return cost * part / held rounded half away from zero, for 0 < part < held: without a division of integers, but
-    where it would not fit."""
-    amount = abs(cost)
-    if amount > 1_000_000_000_000_000 or not fits(amount, part):
+    """Return cost * part / held rounded half away from zero, for 0 < part < held. By floats, which below 1e10 are off by
+    less than 1e-5: what is nearer than 1e-4 to where a rounding turns, or larger, is done in integers."""
+    near = float(abs(cost)) * float(part) / float(held) + 0.5
+    whole = int(near)
+    beside = near - float(whole)
+    if near > 1e10 or beside < 1e-4 or beside > 0.9999:
         return mul_div_round(cost, part, held)
-    whole = quotient(amount * part, held)
-    whole += 2 * (amount * part - whole * held) >= held
     return -whole if cost < 0 else whole
 
 
@@ -476,7 +476,7 @@ def plan_orders(book, decision, instruments, split_num, split_den, params, journ
         num, den = 1, 1
         if quiet == 0:
             num, den = split_num[i], split_den[i]
-            scratch.pending[1] += num != 1 or den != 1
+            scratch.pending[P_SPLIT] += num != 1 or den != 1
         write_order(book, k, i, line, delta, num, den, decision, instruments.tick, params, ns)
         keep[k] = True
         log_order(journal, book.order[k])
