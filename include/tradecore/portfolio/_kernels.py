@@ -193,8 +193,8 @@ def add_lot(book, i, qty, cost, again, ns):
 
 @inlined
 def part_cost(cost, part, held):
-    """Return cost * part / held rounded half away from zero, for 0 < part < held. By floats, which below 1e10 are off by
-    less than 1e-5: what is nearer than 1e-4 to where a rounding turns, or larger, is done in integers."""
+    """Return cost * part / held rounded half away from zero, for 0 < part < held. By floats, which below 1e10 are off
+    by less than 1e-5: what is nearer than 1e-4 to where a rounding turns, or larger, is done in integers."""
     near = float(abs(cost)) * float(part) / float(held) + 0.5
     whole = int(near)
     beside = near - float(whole)
