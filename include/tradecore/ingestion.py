@@ -133,9 +133,7 @@ def ingest_range(
     }
 
 
-def _name_the_giver(
-    settings: Settings, conn: psycopg.Connection, new: Sequence[Action], since: datetime
-) -> None:
+def _name_the_giver(settings: Settings, conn: psycopg.Connection, new: Sequence[Action], since: datetime) -> None:
     """Write down that the second vendor told of new actions, in the place of the first."""
     second = settings.trading.data.second
     lists = {"instruments": [a.instrument_id for a in new], "ex_dates": [a.ex_date for a in new]}

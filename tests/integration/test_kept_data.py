@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from table_checksums import changed_tables, table_checksums
-from tradecore import archiving, maintenance, settings
+from tradecore import archiving, maintenance, minutes, settings
 from tradecore.errors import ArchiveError
 from tradecore.storage import bars, edition, keeping, migrate, rollups
 from tradecore.storage.connection import connect
@@ -162,6 +162,36 @@ def test_bars_of_before_the_upgrade_get_their_weeks(kept):
     migrate.upgrade(kept)
     assert rollups.not_as_edition(kept) == []
     assert kept.execute("SELECT count(*) FROM bars_1w").fetchone()[0] == len(twin(kept, rollups.ROLLUPS[0]))
+
+
+def test_minute_bars_of_past_sessions_come_from_the_feed_and_again_change_nothing(conn, tmp_path):
+    found = configured(tmp_path)
+    found = settings.load(
+        {"TRADECORE_HOME": str(tmp_path), "INITIAL_CASH": "1000"}, with_feed(tmp_path, found.config_path)
+    )
+    folder = tmp_path / "feed" / "1m"
+    folder.mkdir(parents=True)
+    lines = ["session_date,bar_end_at,open,high,low,close,volume"]
+    for day in (date(2005, 1, 3), date(2005, 1, 4)):
+        start = datetime(day.year, day.month, day.day, 14, 30, tzinfo=UTC)
+        lines += [f"{day},{start + timedelta(minutes=m):%Y-%m-%dT%H:%MZ},10,11,9,10.5,{m}" for m in range(1, 391)]
+    (folder / "AAPL.csv").write_text("\n".join(lines) + "\n")
+    when = {"first": date(2005, 1, 3), "last": date(2005, 1, 4), "symbols": ["AAPL"], "now": NOW}
+    done = minutes.load(found, conn, **when)
+    assert done == {"sessions": 2, "empty": 0, "bars": 780, "changed": 780}
+    for view, count in (("minute_bars_5m", 156), ("minute_bars_1h", 14), ("minute_bars_1d", 2)):
+        query = f"SELECT count(*), sum(bars), sum(volume) FROM {view}"
+        assert conn.execute(query).fetchone() == (count, 780, 2 * sum(range(391)))
+    before = table_checksums(conn, row_versions=True)
+    assert minutes.load(found, conn, **when)["changed"] == 0
+    assert changed_tables(before, table_checksums(conn, row_versions=True)) == {}
+
+
+def with_feed(tmp_path: Path, config: Path) -> Path:
+    profile = yaml.safe_load(config.read_text())
+    profile["data"]["options"] = {"folder": str(tmp_path / "feed")}
+    config.write_text(yaml.safe_dump(profile))
+    return config
 
 
 # Files --------------------------------------------------------------------------------------------------------------

@@ -97,6 +97,33 @@ def data_import(
     show(results, as_json, "\n".join(lines))
 
 
+@data.command("minutes")
+def data_minutes(
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="First session, YYYY-MM-DD.")],
+    last: Annotated[str, typer.Argument(metavar="LAST", help="Last session.")],
+    symbols: Annotated[str, typer.Option("--symbols", help="AAPL,MSFT; default: the members.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Load raw minute bars of past sessions from the configured feed, and make 5 m, 1 h and 1 d bars of them.
+
+    Example: python -m tradecore data minutes 2024-01-02 2024-01-31 --symbols AAPL
+    """
+    from tradecore import minutes
+
+    found = load_settings()
+    with connection(found) as conn:
+        done = minutes.load(
+            found,
+            conn,
+            first=parse_day(first),
+            last=parse_day(last),
+            symbols=[s.strip() for s in symbols.split(",") if s.strip()] or None,
+            now=now(),
+            progress=lambda text: typer.echo(text, err=True),
+        )
+    show(done, as_json, f"{done['bars']:,} minute bars of {done['sessions']} sessions, {done['changed']:,} of them new")
+
+
 @series.command("load")
 def series_load(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet: value, value_at, known_at, symbol, series.")],

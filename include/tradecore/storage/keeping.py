@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tradecore.storage import edition, queries
+from tradecore.storage import binary, edition, queries
 
 SQL = queries.load("keeping")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,6 +122,32 @@ def read_csv(conn: psycopg.Connection, part: Slice, block_bytes: int) -> Iterato
 def symbols(conn: psycopg.Connection) -> dict[int, str]:
     """Return the newest symbol of every instrument."""
     return {int(r[0]): str(r[1]) for r in conn.execute(SQL["symbols"]).fetchall()}
+
+
+def put_minutes(
+    conn: psycopg.Connection,
+    *,
+    source: str,
+    instruments: binary.Column,
+    bar_end_ns: binary.Column,
+    session_day: binary.Column,
+    prices: Mapping[str, binary.Column],
+    now: datetime,
+) -> int:
+    """Write raw minute bars [rows] of several instruments; return how many were new or changed.
+
+    prices: open, high, low, close in USD and volume in shares.
+    """
+    conn.execute(SQL["create_minute_stage"])
+    conn.execute("TRUNCATE stage_minutes")
+    columns: dict[str, binary.Column] = {
+        "instrument_id": instruments,
+        "bar_end_at": binary.timestamps(bar_end_ns),
+        "session_date": binary.dates(session_day),
+        **prices,
+    }
+    binary.copy_in(conn, "stage_minutes", columns)
+    return conn.execute(SQL["put_minutes"], {"source": source, "now": now}).rowcount
 
 
 def drop(conn: psycopg.Connection, part: Slice, now: datetime) -> int:

@@ -96,3 +96,21 @@ SELECT step, ended_at, result FROM maintenance_runs ORDER BY ended_at
 
 -- name: behind
 SELECT (SELECT count(*) FROM rollup_due), (SELECT min(trade_at) FROM trades), (SELECT min(bar_end_at) FROM minute_bars)
+
+-- name: create_minute_stage
+CREATE TEMP TABLE IF NOT EXISTS stage_minutes (
+    instrument_id integer, bar_end_at timestamptz, session_date date, open double precision, high double precision,
+    low double precision, close double precision, volume double precision) ON COMMIT DELETE ROWS
+
+-- name: put_minutes
+-- The newest statement counts; of copies of one bar any. What is there already stays as it is.
+INSERT INTO minute_bars (instrument_id, bar_end_at, source, session_date, known_at, open, high, low, close, volume)
+SELECT DISTINCT ON (instrument_id, bar_end_at)
+       instrument_id, bar_end_at, %(source)s, session_date, %(now)s, open, high, low, close, volume
+FROM stage_minutes
+ORDER BY instrument_id, bar_end_at
+ON CONFLICT (instrument_id, source, bar_end_at) DO UPDATE
+SET session_date = excluded.session_date, known_at = excluded.known_at, open = excluded.open, high = excluded.high,
+    low = excluded.low, close = excluded.close, volume = excluded.volume
+WHERE (minute_bars.open, minute_bars.high, minute_bars.low, minute_bars.close, minute_bars.volume)
+      IS DISTINCT FROM (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume)
