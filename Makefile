@@ -27,7 +27,7 @@ test-timescaledb: ## the tests that use a database, on TimescaleDB instead of pl
 	@deploy/test.sh --timescaledb $(PYTEST_ARGS)
 
 parity: venv-dev ## stages = backtest = the Decimal day loop, on the sample and on random markets
-	@$(RUN) python -m pytest -q -s tests/integration/test_three_way_parity.py tests/integration/test_two_bars.py tests/property $(PYTEST_ARGS)
+	@$(RUN) python -m pytest -q -s -m "slow or not slow" tests/integration/test_three_way_parity.py tests/integration/test_two_bars.py tests/property $(PYTEST_ARGS)
 
 parity-hourly: venv-dev ## the same on real hourly bars (fetches the wheel of backtesting once), with shorts and brackets
 	@$(RUN) python -m pytest -q -s -m "slow or not slow" tests/integration/test_hourly_parity.py $(PYTEST_ARGS)

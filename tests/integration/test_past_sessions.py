@@ -22,7 +22,7 @@ from tradecore.sessions import calendar
 
 pytestmark = pytest.mark.db
 FIRST = date(2004, 9, 1)
-WITH_REPORT = 20  # sessions by run-session; those after them stage by stage without the report, which sends nothing
+WITH_REPORT = 10  # sessions by run-session; those after them stage by stage without the report, which sends nothing
 STAGES = ("ingest", "validate", "settle", "signal", "risk", "plan", "approve", "submit", "close")
 
 
@@ -35,7 +35,7 @@ def standin() -> Iterator[Standin]:
 @pytest.mark.parametrize(
     "last",
     [
-        pytest.param(date(2004, 9, 29), id="20"),
+        pytest.param(date(2004, 9, 15), id="10"),
         pytest.param(date(2009, 8, 31), id="five-years", marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
     ],
 )

@@ -48,8 +48,15 @@ STRESSED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("sizing", ["volatility_adjusted", "equal_weight"])
-@pytest.mark.parametrize("stressed", [False, True], ids=["as shipped", "stressed"])
+@pytest.mark.parametrize(
+    "sizing, stressed",
+    [
+        pytest.param("equal_weight", False, id="as shipped-equal_weight"),
+        pytest.param("volatility_adjusted", True, id="stressed-volatility_adjusted"),
+        pytest.param("volatility_adjusted", False, id="as shipped-volatility_adjusted", marks=pytest.mark.slow),
+        pytest.param("equal_weight", True, id="stressed-equal_weight", marks=pytest.mark.slow),
+    ],
+)
 def test_stages_equal_fold_equal_day_loop(tmp_path, database_url, conn, sizing: str, stressed: bool):
     changes = {k: dict(v) for k, v in (STRESSED if stressed else {"risk": {}}).items()}
     changes["risk"]["position_sizing_method"] = sizing
