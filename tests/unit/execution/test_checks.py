@@ -170,6 +170,10 @@ CASES = [
     (9, {"qty": D("0.5")}, {"qty": D(-1)}),
     (9, {"qty": D(1), "at_venue": (resting(1),)}, {"qty": D(1), "at_venue": (resting(-1),)}),
     (9, {**SELL, "held": D(101), "at_venue": (resting(-1),)}, {**SELL, "held": D(100), "at_venue": (resting(-1),)}),
+    *(
+        (9, {**SELL, "at_venue": (replace(resting(-150), symbol=s),)}, {**SELL, "at_venue": (resting(-150),)})
+        for s in ("AAA", "ZZZ")
+    ),
     (9, {"at_venue": (resting(50),)}, {"at_venue": (resting(-50),)}),
     (9, {**SELL, "at_venue": (resting(-100),)}, {**SELL, "at_venue": (resting(-101),)}),
     (9, {**SELL, "at_venue": (resting(-150, -50),)}, {**SELL, "at_venue": (resting(-151, -50),)}),
