@@ -12,6 +12,11 @@ from pathlib import Path
 EXECUTION, PORTFOLIO = "execution/_kernels.py", "portfolio/_kernels.py"
 BACKTEST, RISK = "backtest/_kernels.py", "risk/_kernels.py"
 MATCHING = "execution/matching/_kernels.py"
+PLANNING, ACTIONS, DECIDING = (
+    "portfolio/planning/_kernels.py",
+    "backtest/actions/_kernels.py",
+    "backtest/deciding/_kernels.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ KERNEL = (
     ),
     Mutant(
         "planning forgets working orders",
-        PORTFOLIO,
+        PLANNING,
         (
             ("working, delta = scratch.working[i]", "working, delta = 0"),
             ("lack = target - qty - works", "lack = target - qty"),
@@ -95,12 +100,12 @@ KERNEL = (
     ),
     Mutant(
         "a split leaves parts of a lot",
-        BACKTEST,
+        ACTIONS,
         (("new_qty = trunc_to(exact, instruments.step[i])", "new_qty = exact"),),
     ),
     Mutant(
         "the next split does not reach the price",
-        BACKTEST,
+        DECIDING,
         (("mul_div_round(ref[i], split_den[i], split_num[i])", "ref[i]"),),
     ),
     Mutant("the peak survives a halt", BACKTEST, (("book.acct[PEAK] = book.acct[EQUITY]", "book.acct[PEAK] += 0"),)),

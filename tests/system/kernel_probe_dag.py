@@ -10,7 +10,7 @@ from tradecore_ui import task_env
 SESSION = "2005-02-24"
 PLACES = {
     "settle_bar": "tradecore.backtest.step.kernels",
-    "decide_bar": "tradecore.backtest.step.kernels",
+    "decide_bar": "tradecore.backtest.step",
     "plan_orders": "tradecore.backtest.step",
     "volatility_panel": "tradecore.backtest.step",
     "ma_crossover_panel": "tradecore.strategies.ma_crossover",

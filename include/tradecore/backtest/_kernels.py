@@ -9,30 +9,23 @@ from tradecore._kernels import (
     kernel,
     mul_div_ceil,
     mul_div_round,
-    mul_div_trunc,
     prefetch_row,
     quotient,
-    trunc_to,
 )
+from tradecore.backtest.actions._kernels import actions_at, apply_dividends, apply_splits
+from tradecore.backtest.deciding._kernels import decide_bar
 from tradecore.execution._kernels import end_given, fill_given
 from tradecore.execution.matching._kernels import fill_orders
 from tradecore.model import (
     ACTIVE,
     CANCELED,
     CASH,
-    DIVIDENDS,
     EQUITY,
     EV_BORROW,
-    EV_CASH_IN_LIEU,
     EV_CHARGE,
     EV_DEPOSIT,
-    EV_DIVIDEND,
-    EV_DIVIDEND_ASSUMED_PAID,
     EV_INTEREST,
-    EV_LEFT_UNIVERSE,
-    EV_RECEIVABLE_PAID,
     EV_SHORT,
-    EV_SPLIT,
     EV_STALE,
     EV_STATE,
     FEES,
@@ -46,7 +39,6 @@ from tradecore.model import (
     H_QUIET,
     HALTED,
     N_ORDERS,
-    NEVER,
     O_INSTR,
     O_REM,
     ORDERED_STATE,
@@ -55,8 +47,6 @@ from tradecore.model import (
     P_SPLIT,
     PEAK,
     PREV_SESSION_EQUITY,
-    REALISED,
-    RECEIVABLE_SLOTS,
     REDUCING,
     STATE,
     STATE_SESSIONS,
@@ -66,125 +56,14 @@ from tradecore.model import (
 from tradecore.portfolio._kernels import (
     log_end,
     log_event,
-    plan_orders,
     remove_orders,
-    split_allocations,
-    split_lots,
-    split_order,
 )
-from tradecore.risk._kernels import (
-    cap_gross,
-    cap_names,
-    cap_turnover,
-    count_kept,
-    kept_weights,
-    size_quantities,
-    size_weights,
-    sum_amounts,
-)
-from tradecore.risk.limits._kernels import limit_book, limit_names, limits_at
+from tradecore.portfolio.planning._kernels import plan_orders
+from tradecore.risk.limits._kernels import limits_at
 
 EVENTS_A_NAME, EVENTS_A_BAR = 20, 200  # the most that one bar writes: 64 groups and 64 shocks among them
 DONE, NEED_ROOM, NEED_RECEIVABLE_SLOT = range(3)
 YEAR_PPM = 360 * 1_000_000  # money-market year
-
-
-@inlined
-def actions_at(bar):
-    """Return how many names split at a bar, and how many go ex."""
-    splits, dividends = 0, 0
-    for i in range(bar.dividend.shape[0] if bar.head[H_QUIET] == 0 else 0):
-        num, den, dividend = bar.split_num[i], bar.split_den[i], bar.dividend[i]
-        splits += num != 1 or den != 1
-        dividends += dividend > 0
-    return splits, dividends
-
-
-@kernel
-def apply_splits(book, bar, instruments, journal, scratch, ns):
-    """Settle 2: bring quantities, lots, allocations, marks and working orders into the units of this bar."""
-    for i in range(book.qty.shape[0]):
-        num, den = bar.split_num[i], bar.split_den[i]
-        if num == den or book.mark[i] == 0:
-            continue
-        old_qty, old_mark = book.qty[i], book.mark[i]
-        exact = mul_div_trunc(old_qty, num, den)
-        new_qty = trunc_to(exact, instruments.step[i])
-        book.mark[i] = mul_div_round(old_mark, den, num)
-        if old_qty == 0:
-            split_allocations(book.alloc, i, 0, num, den)  # strategies may hold against each other
-            continue
-        log_event(journal, EV_SPLIT, i, old_qty, new_qty, ns)
-        if exact != new_qty or (old_qty * num) % den != 0:
-            cash = mul_div_round(old_qty, old_mark, 1_000_000) - mul_div_round(new_qty, book.mark[i], 1_000_000)
-            book.acct[CASH] += cash
-            book.acct[REALISED] += cash
-            log_event(journal, EV_CASH_IN_LIEU, i, 0, cash, ns)
-        book.qty[i] = new_qty
-        book.acct[REALISED] -= split_lots(book, i, new_qty, num, den)
-        split_allocations(book.alloc, i, new_qty, num, den)
-    keep, gone = scratch.keep, False
-    for k in range(book.acct[N_ORDERS]):
-        keep[k] = True
-        i = book.order[k, O_INSTR]
-        split_order(
-            book.order[k], book.want[k], bar.split_num[i], bar.split_den[i], instruments.tick[i], instruments.step[i]
-        )
-        if book.order[k, O_REM] == 0:
-            keep[k], gone = False, True
-            log_end(journal, book.order[k], CANCELED, ns)
-    scratch.pending[P_SPLIT] = 0
-    if gone:
-        remove_orders(book, keep)
-
-
-@kernel
-def pay_receivables(book, i, day, journal, scratch, ns):
-    """Move what instrument i owes by now to cash."""
-    scratch.due[i] = NEVER
-    for r in range(RECEIVABLE_SLOTS):
-        if 0 < book.recv_day[i, r] <= day:
-            amount = book.recv_amount[i, r]
-            book.acct[CASH] += amount
-            log_event(journal, EV_RECEIVABLE_PAID, i, 0, amount, ns)
-            scratch.pending[P_COUNT] -= 1
-            scratch.pending[P_OWED] -= amount
-            book.recv_day[i, r] = 0
-            book.recv_amount[i, r] = 0
-        elif book.recv_day[i, r] > 0:
-            scratch.due[i] = min(scratch.due[i], book.recv_day[i, r])
-
-
-@kernel
-def apply_dividends(book, bar, day, journal, scratch, ns):
-    """Settle 3: dividends to the holder before the open, and receivables that are due. False: no free slot."""
-    for i in range(book.qty.shape[0]):
-        if bar.dividend[i] > 0 and book.qty[i] != 0:
-            amount = mul_div_round(book.qty[i], bar.dividend[i], 100_000_000)
-            book.acct[DIVIDENDS] += amount
-            if amount != 0 and bar.pay_day[i] > day:
-                slot = -1
-                for r in range(RECEIVABLE_SLOTS - 1, -1, -1):
-                    if book.recv_day[i, r] == 0:
-                        slot = r
-                for r in range(RECEIVABLE_SLOTS):
-                    if book.recv_day[i, r] == bar.pay_day[i]:
-                        slot = r
-                if slot < 0:
-                    return False
-                scratch.pending[P_COUNT] += book.recv_day[i, slot] == 0
-                scratch.pending[P_OWED] += amount
-                scratch.due[i] = min(scratch.due[i], bar.pay_day[i])
-                book.recv_day[i, slot] = bar.pay_day[i]
-                book.recv_amount[i, slot] += amount
-                log_event(journal, EV_DIVIDEND, i, 0, amount, ns)
-            else:
-                book.acct[CASH] += amount
-                kind = EV_DIVIDEND_ASSUMED_PAID if bar.pay_day[i] == 0 else EV_DIVIDEND
-                log_event(journal, kind, i, 0, amount, ns)
-        if scratch.due[i] <= day:
-            pay_receivables(book, i, day, journal, scratch, ns)
-    return True
 
 
 @inlined
@@ -361,76 +240,6 @@ def settle_given(book, bar, given, instruments, params, journal, scratch):
         log_event(journal, EV_CHARGE, -1, 0, given.charges, ns)
     after_fills(book, bar, params, journal, scratch)
     return True
-
-
-@inlined
-def in_next_units(book, left, split_num, split_den, step, shorts, quiet, flat, decision):
-    """Write ref, qty and alloc of the decision in next-bar units, and who is to be flat [n]: who has left, and who is
-    short where nobody is to be. quiet 1: no name splits."""
-    n = book.qty.shape[0]
-    ref, qty, alloc = decision.ref, decision.qty, decision.alloc
-    for s in range(alloc.shape[0]):
-        for i in range(n):
-            alloc[s, i] = book.alloc[s, i]
-    for i in range(n):
-        held, out = book.qty[i], left[i]
-        qty[i] = held
-        flat[i] = out or (held < 0 and not shorts)
-    for i in range(n):
-        ref[i] = book.mark[i]
-    for i in range(n if quiet == 0 else 0):
-        if split_num[i] != split_den[i]:
-            qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), step[i])
-            ref[i] = mul_div_round(ref[i], split_den[i], split_num[i])
-            split_allocations(alloc, i, qty[i], split_num[i], split_den[i])
-
-
-@kernel
-def decide_nothing(decision):
-    """Write a decision without an opinion: everything stays as it is."""
-    decision.opinion[:] = False
-    for i in range(decision.qty.shape[0]):
-        decision.target[i] = decision.qty[i]
-        for s in range(decision.alloc.shape[0]):
-            decision.weight[s, i] = 0
-            decision.contribution[s, i] = decision.alloc[s, i]
-
-
-@kernel
-def log_leavers(bar, qty, journal, ns):
-    """Log whose holding is sold because it has left the universe."""
-    for i in range(qty.shape[0]):
-        if bar.left[i] and bar.traded[i] and qty[i] != 0:
-            log_event(journal, EV_LEFT_UNIVERSE, i, qty[i], 0, ns)
-
-
-@inlined
-def decide_bar(
-    book, score, capital, volatility, bar, split_num, split_den, instruments, params, limits, journal, scratch, decision
-):
-    """Fill in the decision for the next bar: sizes, caps and quantities in next-bar units."""
-    weight, contribution, target, ref, opinion, qty, alloc = decision
-    active, flat, kept, total, step = scratch.active, scratch.flat, scratch.kept_ppm, scratch.total, instruments.step
-    ns, equity, shorts = bar.head[H_NS], book.acct[EQUITY], params.shorts != 0
-    in_next_units(book, bar.left, split_num, split_den, step, shorts, scratch.quiet[0], flat, decision)
-    if equity <= 0:
-        decide_nothing(decision)
-        return
-    size_weights(score, capital, volatility, bar.traded, flat, params, weight, active)
-    if journal is not None:
-        log_leavers(bar, qty, journal, ns)
-    if count_kept(active, alloc, shorts, opinion, kept) > 0:
-        kept_weights(kept, ref, equity)
-    sum_amounts(weight, total)
-    cap_names(weight, total, kept, params.max_position_ppm, journal, ns)
-    if params.limits:
-        limit_names(weight, kept, equity, limits, params, journal, ns)
-        sum_amounts(weight, total)
-    cap_gross(weight, total, kept, params.max_exposure_ppm, journal, ns)
-    if params.limits:
-        limit_book(weight, kept, active, alloc, ref, equity, limits, params, journal, ns)
-    size_quantities(weight, active, alloc, ref, step, equity, contribution, target)
-    cap_turnover(contribution, target, alloc, qty, ref, step, equity, params, journal, ns)
 
 
 @inlined

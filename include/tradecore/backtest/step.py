@@ -12,6 +12,7 @@ import numpy as np
 
 from tradecore._kernels import mul_div_trunc, trunc_to
 from tradecore.backtest import _kernels as kernels
+from tradecore.backtest.deciding._kernels import decide_bar
 from tradecore.errors import BookError
 from tradecore.indicators._kernels import volatility_panel
 from tradecore.model import (
@@ -48,7 +49,8 @@ from tradecore.model import (
     new_scratch,
     no_limits,
 )
-from tradecore.portfolio._kernels import log_event, plan_orders
+from tradecore.portfolio._kernels import log_event
+from tradecore.portfolio.planning._kernels import plan_orders
 from tradecore.risk import outlook as risk_outlook
 from tradecore.risk.measures import worst_rows
 from tradecore.risk.outlook import Outlook
@@ -266,7 +268,7 @@ def decide(
         for s in np.flatnonzero(part[0] < 1.0):
             log_event(journal, EV_THROTTLE, -2 - int(s), PPM, int(part[0, s] * PPM), int(bar.head[H_NS]))
         limits = risk_outlook.limits(outlook, 1) if params.limits else limits
-    kernels.decide_bar(
+    decide_bar(
         book,
         score,
         capital,

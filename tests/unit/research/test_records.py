@@ -17,7 +17,7 @@ from random_market import World, capital, instruments, market, random_world, ste
 from tradecore.backtest import step
 from tradecore.errors import ConfigError
 from tradecore.lot_matching import METHODS, Lot, Move, match
-from tradecore.model import REALISED, new_book
+from tradecore.model import EV_CASH_IN_LIEU, REALISED, new_book
 from tradecore.research import backtest as research
 from tradecore.research import certify, frames, records, sheet
 from tradecore.research.backtest import Backtest, Inputs
@@ -71,7 +71,7 @@ def test_lots_in_the_books_own_order_are_the_books_lots_and_its_realised_gain():
             assert mine == [(Decimal(int(q)) / SHARE, usd(int(c))) for q, c in own]
         gain = sum((lot.gain_usd for lot in found if lot.gain_usd is not None), Decimal(0))
         kinds = result.fold.journal.events[:, 0].tolist()
-        if step.kernels.EV_CASH_IN_LIEU not in kinds and not any(q % SHARE for q in result.fold.qty_e6.flat):
+        if EV_CASH_IN_LIEU not in kinds and not any(q % SHARE for q in result.fold.qty_e6.flat):
             assert gain == usd(int(book.acct[REALISED])), f"seed {seed}"
             closed += sum(lot.closed_at is not None for lot in found)
     assert closed > 20, "not exercised"

@@ -1,0 +1,1 @@
+"""From scores to targets for the next bar."""

@@ -1,0 +1,1 @@
+"""From a decision to orders for the next bar."""
