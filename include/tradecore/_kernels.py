@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
+from numba import config, njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+PLAIN_PYTHON = bool(config.DISABLE_JIT)  # as tests/mutants.py runs kernels
 # How a kernel is compiled that works in the arrays that it is given. Without `_nrt` nothing is counted in and out: else
 # each call of a kernel counts each array of the records that it passes on, by an atomic operation, which took nine
 # tenths of a fold. What allocates does not compile so. An error model without exceptions: divisors are above 0.
@@ -31,9 +32,10 @@ def prefetch(context, array, i):
 
 @inlined
 def prefetch_row(row):
-    """Ask for a row [n] of eight bytes each, a line of eight at a time."""
+    """Ask for a row [n] of eight bytes each, a line of eight at a time; in plain Python there is nobody to ask."""
     for i in range(0, row.shape[0], 8):
-        prefetch(row, i)
+        if not PLAIN_PYTHON:
+            prefetch(row, i)
 
 
 @inlined
