@@ -347,6 +347,24 @@ def _tell(
     )
 
 
+def tell_of_failure(settings: Settings, conn: psycopg.Connection, error: FeedError, last: date, now: datetime) -> None:
+    """Tell a person once a session that the second vendor stands in for the first."""
+    data = settings.trading.data
+    operations.raise_alert(
+        settings,
+        conn,
+        severity="warning",
+        kind="vendor_failed",
+        stage="ingest",
+        session_date=last,
+        title=f"{data.feed} gave nothing: {data.second.feed if data.second else ''} stands in",
+        body=f"{type(error).__name__}: {error.message}",
+        next_step=error.next_step,
+        now=now,
+        dedup_key=f"vendor_failed:{data.feed}:{last}",
+    )
+
+
 def _newest(
     conn: psycopg.Connection, source: str, timeframe: str, keys: Sequence[tuple[int, datetime]]
 ) -> dict[tuple[int, datetime], list[VersionRow]]:

@@ -116,6 +116,8 @@ def ingest_range(
                 for a in actions
             ],
         )
+        if failed:
+            arbitration.tell_of_failure(settings, conn, failed, last, now)
         if failed and new:
             _name_the_giver(settings, conn, new, min(a.known_at for a in new))
         _refresh_after(conn, settings, new, stamp.at)

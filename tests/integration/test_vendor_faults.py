@@ -33,6 +33,8 @@ def through(seeds: range, tmp_path: Path, standin: Standin, conn: psycopg.Connec
     found, seen = schedule.make_settings(tmp_path, standin, url), schedule.Seen()
     for seed in seeds:
         schedule.run(found, conn, standin, seed, seen)
+        if seed % 100 == 99:
+            print(f"so far {seed + 1}: {dict(seen.runs)}", flush=True)
     print(f"seeds {seeds.start} to {seeds.stop - 1}: runs {dict(seen.runs)}, faults {dict(seen.faults)}")
     return seen
 

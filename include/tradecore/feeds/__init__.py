@@ -54,7 +54,7 @@ def open_feed(name: str, *, options: Mapping[str, Any], access: Access | None = 
 
     Parameters: name (one of FEEDS); options (see the options of its module; an unknown one is refused); access: keys
     and the shared limit; where: the section that messages name.
-    Raises ConfigError for an unknown feed, an unknown option or a value that cannot be; AuthFailed without its key.
+    Raises ConfigError for an unknown feed, an unknown option or a value that cannot be.
     """
     if name not in _VENDORS:
         close = difflib.get_close_matches(name, FEEDS, n=1, cutoff=0.4)

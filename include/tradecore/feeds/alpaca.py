@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,20 +83,24 @@ class AlpacaFeed:
     """Bars, trades and corporate actions from Alpaca's market data API."""
 
     def __init__(self, options: AlpacaOptions, access: Access) -> None:
-        self._options = options
+        self._options, self._access = options, access
         self._refused: set[str] = set()  # names that Alpaca takes for none at all
-        key = check_key("ALPACA_API_KEY", access.api_key, KEY_STEP)
-        secret = check_key("ALPACA_SECRET_KEY", access.secret_key, KEY_STEP)
-        self._http = VendorHttp(
+
+    @cached_property
+    def _http(self) -> VendorHttp:
+        """The line to Alpaca. Raises AuthFailed without keys: when it is asked, not when the feed is opened."""
+        key = check_key("ALPACA_API_KEY", self._access.api_key, KEY_STEP)
+        secret = check_key("ALPACA_SECRET_KEY", self._access.secret_key, KEY_STEP)
+        return VendorHttp(
             VENDOR,
-            options.base_url,
+            self._options.base_url,
             limits=Limits(
-                timeout_s=options.timeout_s,
-                attempts=options.attempts,
-                backoff_s=options.backoff_s,
-                max_wait_s=options.max_wait_s,
+                timeout_s=self._options.timeout_s,
+                attempts=self._options.attempts,
+                backoff_s=self._options.backoff_s,
+                max_wait_s=self._options.max_wait_s,
             ),
-            pace=access.pace,
+            pace=self._access.pace,
             headers={"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret},
             hidden=(key, secret),
         )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from tradecore.errors import FeedError, NoDataYet, NoSuchSymbol, NotBuilt
@@ -57,25 +58,32 @@ class AlphaVantageFeed:
     """Daily bars and corporate actions from Alpha Vantage."""
 
     def __init__(self, options: AlphaVantageOptions, access: Access) -> None:
-        self._name = options.name
-        self._key = check_key("ALPHA_VANTAGE_API_KEY", access.api_key, KEY_STEP)
-        self._http = VendorHttp(
+        self._options, self._access = options, access
+
+    @cached_property
+    def _key(self) -> str:
+        return check_key("ALPHA_VANTAGE_API_KEY", self._access.api_key, KEY_STEP)
+
+    @cached_property
+    def _http(self) -> VendorHttp:
+        """The line to Alpha Vantage. Raises AuthFailed without a key: when it is asked, not when the feed is opened."""
+        return VendorHttp(
             VENDOR,
-            options.base_url,
+            self._options.base_url,
             limits=Limits(
-                timeout_s=options.timeout_s,
-                attempts=options.attempts,
-                backoff_s=options.backoff_s,
-                max_wait_s=options.max_wait_s,
+                timeout_s=self._options.timeout_s,
+                attempts=self._options.attempts,
+                backoff_s=self._options.backoff_s,
+                max_wait_s=self._options.max_wait_s,
             ),
-            pace=access.pace,
+            pace=self._access.pace,
             hidden=(self._key,),
         )
 
     @property
     def name(self) -> str:
         """The source's name in the database."""
-        return self._name
+        return self._options.name
 
     def last_session(self, symbols: Sequence[str]) -> date | None:
         """Return None: the feed is live."""
@@ -98,7 +106,7 @@ class AlphaVantageFeed:
         """
         if timeframe != DAILY:
             raise NotBuilt(
-                f"The {self._name} feed serves daily bars, not {timeframe!r}.",
+                f"The {self.name} feed serves daily bars, not {timeframe!r}.",
                 next_step="Set book.timeframe to 1d, or use another feed.",
                 timeframe=timeframe,
             )
@@ -132,8 +140,8 @@ class AlphaVantageFeed:
         missing: list[FeedError] = []
         for symbol in symbols:
             try:
-                found += [_dividend(symbol, row, self._name) for row in self._events("DIVIDENDS", symbol) if _paid(row)]
-                found += [_split(symbol, row, self._name) for row in self._events("SPLITS", symbol)]
+                found += [_dividend(symbol, row, self.name) for row in self._events("DIVIDENDS", symbol) if _paid(row)]
+                found += [_split(symbol, row, self.name) for row in self._events("SPLITS", symbol)]
             except NoSuchSymbol as error:
                 missing.append(error)
             except (KeyError, TypeError, ValueError, ArithmeticError) as error:

@@ -165,7 +165,7 @@ def test_keys_are_in_no_error_and_go_nowhere_else(standin: Standin) -> None:
     with pytest.raises(Exception, match=r"base_url is on example\.com: it must be"):
         open_alpaca(standin, base_url="https://example.com")
     with pytest.raises(AuthFailed, match="ALPACA_API_KEY is not set"):
-        open_alpaca(standin, key="")
+        open_alpaca(standin, key="").bars(["IBM"], "1d", FIRST, LAST, XNYS)
 
 
 def test_actions_are_found_by_ex_date_though_alpaca_sorts_them_by_the_day_they_are_paid(standin: Standin) -> None:
