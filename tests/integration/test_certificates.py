@@ -138,6 +138,18 @@ def test_a_file_that_no_parameter_names_does_not_pass(place, tmp_path):
     assert f"FAILS Nothing read beside the window: it reads {hidden}" in said.out
 
 
+def test_what_is_read_while_a_strategy_is_imported_is_seen(place, tmp_path):
+    """A score may be made of a number that was read when the file was imported: before any window was there."""
+    project, _ = place
+    hidden = tmp_path / "tomorrow.csv"
+    hidden.write_text("1\n")
+    reloaded(project, OWN_FILE.replace("@strategy", f"KNOWN = Path({str(hidden)!r}).read_text()\n\n\n@strategy", 1))
+    strategies.load(OWN, project.settings().strategies_folder)  # imported once already, as in a process that traded
+    said = project.run("certify", OWN)
+    assert said.code == 2
+    assert f"FAILS Nothing read beside the window: it reads {hidden}" in said.out
+
+
 def test_without_a_certificate_a_strategy_does_not_trade_and_the_others_do(place):
     project, conn = place
     first, second, third, fourth = project.sessions(4)

@@ -7,9 +7,10 @@ volumes of the halves sum to it. Between them lies the cent nearest below the mi
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ def test_stages_of_the_cli_equal_fold_and_day_loop(
     conn: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
     quiet_logs: None,
+    capsys: pytest.CaptureFixture[str],
     first: date,
     last: date,
     remainder: str,
@@ -183,10 +185,50 @@ def test_stages_of_the_cli_equal_fold_and_day_loop(
     inputs, fold = run_fold(found, conn, sessions)
     compare(stages, inputs, fold, run_reference(found, sessions, first_bar, inputs.symbols))
     compare_scores(conn, "sim", inputs)
+    compute_again(capsys, sessions[-4:])
     seen = covered(conn, sessions, XNYS)
     print(f"proof: two bars a session over {len(stages.books)} bars, {first} to {last}: {seen}")
     for what, count in least.items():
         assert seen[what] >= count, f"not exercised: {what} {seen[what]} of {count} in {seen}"
+
+
+def compute_again(capsys: pytest.CaptureFixture[str], sessions: tuple[date, ...]) -> None:
+    """Replay and prove each bar of sessions by its command: equal, bar by bar, and different with other limits."""
+
+    def said(*arguments: str, code: int = 0) -> Any:
+        capsys.readouterr()
+        if code:
+            with pytest.raises(SystemExit) as stopped:
+                tradecore(*arguments, "--json")
+            assert stopped.value.code == code
+        else:
+            tradecore(*arguments, "--json")
+        return json.loads(capsys.readouterr().out)
+
+    for day in sessions:
+        ends = XNYS.bar_ends(day, TIMEFRAME)
+        assert [proof["proof"] for proof in said("prove-day", str(day))] == ["equal"] * len(ends)
+        replayed = said("replay", str(day))
+        assert [r["equal"] for r in replayed] == [True] * len(ends)
+        assert [datetime.fromisoformat(r["bar_end_at"]) for r in replayed] == list(ends)
+        assert all(sorted(r["hashes"]["replayed"]) == sorted(r["hashes"]["happened"]) for r in replayed)
+        second = said("replay", str(day), "--bar", "2")
+        assert (second["equal"], second["hashes"]) == (True, replayed[1]["hashes"]), "the second bar by its number"
+    capsys.readouterr()
+    tradecore("replay", str(sessions[0]))
+    tradecore("prove-day", str(sessions[0]))
+    told = capsys.readouterr().out
+    for number, end in enumerate(XNYS.bar_ends(sessions[0], TIMEFRAME), start=1):
+        assert f"sim on {sessions[0]}, the bar to {end:%H:%M} UTC, computed again" in told
+        assert f"bar {number}: proof: equal" in told
+    assert "P&L next bar" in told
+    other = said("replay", str(sessions[-2]), "--limits", "max_position_size=0.01", code=1)
+    assert [r["stage"] for r in other] == ["risk", "risk"], "each bar begins from what was stored before it"
+    assert all(r["inputs"]["config"] == "different" for r in other)
+    with pytest.raises(SystemExit) as stopped:
+        tradecore("replay", str(sessions[0]), "--bar", "3")
+    assert stopped.value.code == 2
+    assert "has 2 bar(s), not 3" in capsys.readouterr().err
 
 
 def covered(conn: psycopg.Connection, sessions: tuple[date, ...], known: Calendar) -> dict[str, int]:

@@ -95,16 +95,17 @@ def replay(
     from tradecore.research.replay import run
 
     with _trouble_is_2():
-        found = load_settings()
+        found, as_now = load_settings(), as_of == "now"
+        at, wanted = _time(as_of) if as_of else None, _limits(limits) if limits else {}
         changing = bool(config or limits)
         results = []
         with compiling(), connection(found) as conn:
             for ctx in _bars(found, conn, book, day, bar):
                 result = run.replay(
                     ctx,
-                    as_of=_time(as_of) if as_of else None,
-                    as_now=as_of == "now",
-                    change=(lambda then: _changed(then, config, limits)) if changing else None,
+                    as_of=at,
+                    as_now=as_now,
+                    change=(lambda then: _changed(then, config, wanted)) if changing else None,
                     code=code,
                 )
                 results.append(result)
@@ -113,7 +114,7 @@ def replay(
         raise SystemExit(EXIT_DIFFERENT)
 
 
-def _changed(then: Trading, config: str, limits: str) -> Trading:
+def _changed(then: Trading, config: str, limits: dict[str, Any]) -> Trading:
     """Return the configuration of a profile or file, or that of then, with other limits."""
     from pydantic import ValidationError
 
@@ -125,7 +126,7 @@ def _changed(then: Trading, config: str, limits: str) -> Trading:
     if not limits:
         return trading
     plain = trading.model_dump(mode="json")
-    plain["risk"] |= _limits(limits)
+    plain["risk"] |= limits
     try:
         return Trading.model_validate(plain)
     except ValidationError as error:
@@ -180,7 +181,9 @@ def prove_day(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) ->
                 except ProofDiffers as error:
                     results.append(error.details["result"])
                     differs = True
-    show(results if len(results) > 1 else results[0], as_json, "\n".join(_proof_text(r) for r in results))
+    several = len(results) > 1
+    lines = [f"bar {k}: {_proof_text(r)}" if several else _proof_text(r) for k, r in enumerate(results, start=1)]
+    show(results if several else results[0], as_json, "\n".join(lines))
     if differs:
         raise SystemExit(EXIT_DIFFERENT)
 

@@ -45,6 +45,7 @@ Bar = Annotated[int, typer.Option("--bar", help="Which bar of the session, from 
 Lots = Annotated[LotMethod, typer.Option("--lot-method", help="Which lots a sale closes.")]
 Day = Annotated[str, typer.Argument(metavar="SESSION", help="A session's date, YYYY-MM-DD.")]
 EXIT_ERROR, EXIT_UNHEALTHY = 1, 2
+WORTH_TELLING_S = 3.0  # a kernel or two of a strategy are nobody's business
 
 
 def main() -> None:
@@ -164,6 +165,8 @@ def compiling() -> Iterator[None]:
     on_terminal, said = sys.stderr.isatty(), [False]
 
     def say(seconds: float, functions: int, ended: bool) -> None:
+        if seconds < WORTH_TELLING_S:
+            return
         if ended:
             text = f"  kernels are compiled: {functions} functions in {seconds:.0f} s; the next time they are there"
             typer.echo(f"\r{text:<78}" if on_terminal else text, err=True)

@@ -171,7 +171,12 @@ def first_bar(inputs: Inputs) -> Inputs:
     """Return what the fold of the first bar alone needs: it has the kernels compiled, or read from their cache."""
     rows: dict[str, Any] = {name: field[:2] for name, field in inputs.market._asdict().items()}
     return replace(
-        inputs, market=Market(**rows), scores=inputs.scores[:1], volatility=inputs.volatility[:1], days=inputs.days[:1]
+        inputs,
+        market=Market(**rows),
+        scores=inputs.scores[:1],
+        volatility=inputs.volatility[:1],
+        outlook=inputs.outlook.at(0) if inputs.outlook else None,
+        days=inputs.days[:1],
     )
 
 

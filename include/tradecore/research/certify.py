@@ -22,7 +22,7 @@ import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tradecore import certificates, market, provenance
+from tradecore import certificates, market, provenance, strategies
 from tradecore.bars import Panel
 from tradecore.config_models import StrategyConfig
 from tradecore.context import book_calendar
@@ -72,6 +72,7 @@ class Subject:
     start: int
     first: date
     last: date
+    imported: frozenset[str]  # what its file read while it was imported
 
 
 def certify(
@@ -139,7 +140,9 @@ def _subject(
     known = trading.strategies.get(strategy)
     kind = known.kind or strategy if known else strategy
     # What is no strategy, or a broken file, is said here and not in every check.
-    found = asked.strategy(kind, settings.strategies_folder, "STRATEGY")
+    strategies.forget(kind)  # what it reads while it is imported is to be seen: a score may be made of that, too
+    with reads.watching() as imported:
+        found = asked.strategy(kind, settings.strategies_folder, "STRATEGY")
     config = known or StrategyConfig(kind=strategy)
     if params:
         asked.check_params(found, config.params, params, "--param")
@@ -189,6 +192,7 @@ def _subject(
         start=min(start, back - 1),
         first=ends[start][0],
         last=ends[-1][0],
+        imported=frozenset(imported),
     )
 
 
@@ -244,7 +248,10 @@ def _proofs(subject: Subject, conn: psycopg.Connection, progress: Progress) -> t
     found = [
         checks.causality(proof),
         checks.adjustment(prices),
-        checks.reads(reads.undeclared(seen, list(named_files(params).values())), certificates.file_hashes(params)),
+        checks.reads(
+            reads.undeclared([*seen, *subject.imported], list(named_files(params).values())),
+            certificates.file_hashes(params),
+        ),
         checks.warm_up(longer),
     ]
     return found, bool(proof.raised)
@@ -360,6 +367,10 @@ def _short(path: Path, own_folder: Path) -> str:
     return str(path.relative_to(base))
 
 
+def _no_number(item: str, text: str) -> float:
+    raise ConfigError(f"--param {item!r}: {text} is no number.", next_step="give one, or leave it out", value=item)
+
+
 def parsed_params(items: Sequence[str]) -> dict[str, Any]:
     """Return `key=value` texts as parameters: JSON where a value is JSON, else text. Raises ConfigError for others."""
     found: dict[str, Any] = {}
@@ -370,7 +381,7 @@ def parsed_params(items: Sequence[str]) -> dict[str, Any]:
                 f"--param {item!r} is no key=value.", next_step="write it as --param period=55", value=item
             )
         try:
-            found[key] = json.loads(text)
+            found[key] = json.loads(text, parse_constant=partial(_no_number, item))
         except json.JSONDecodeError:
             found[key] = text
     return found

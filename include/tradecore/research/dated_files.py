@@ -1,8 +1,9 @@
 """Files that a strategy's parameters name, as they were on a day: the rows with a later date are cut away.
 
 A CSV file with a column of dates is cut by it; where it says when a row became known (known_at, published_at) by that
-column, else by the first column of dates. Any other file (a fitted model, a number) cannot be cut: what it knows is for
-its owner to say, and a certificate names it with its hash.
+column, else by the first column of dates. A date alone counts as known within its session; a time of day (UTC where no
+offset is given) as known from then on, so that what came after a bar's end is cut away from it. Any other file (a
+fitted model, a number) cannot be cut: what it knows is for its owner to say, and a certificate names it with its hash.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import csv
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from tradecore.bars import Panel
-from tradecore.units import from_day
+from tradecore.units import from_day, to_ns
 
 CUT_PREFIX = "tradecore-cut-"
 KNOWN = ("known_at", "published_at")
@@ -45,18 +46,19 @@ def cutter(params: BaseModel, panel: Panel) -> Iterator[Callable[[int], BaseMode
     with tempfile.TemporaryDirectory(prefix=CUT_PREFIX) as folder:
 
         def params_at(t: int) -> BaseModel:
-            day = from_day(int(panel.day[t]))
-            cut = {name: str(_written(Path(folder), name, table, day)) for name, table in tables.items()}
+            seen = (from_day(int(panel.day[t])), int(panel.bar_end_ns[t]))
+            cut = {name: str(_written(Path(folder), name, table, *seen)) for name, table in tables.items()}
             return type(params)(**{**params.model_dump(), **cut})
 
         yield params_at
 
 
-Dated = list[tuple[date | None, str]]
+Known = tuple[date, int | None]  # a day, and the instant within it in ns if it is told
+Dated = list[tuple[Known | None, str]]
 
 
 def read_dated(path: Path) -> Dated | None:
-    """Return (date, line) of a CSV file, the head without a date first; None where no column holds dates alone."""
+    """Return (when known, line) of a CSV file, the head without a date first; None where no column is of dates."""
     if path.suffix != ".csv":
         return None
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -65,22 +67,32 @@ def read_dated(path: Path) -> Dated | None:
         return None
     order = sorted(range(len(rows[0])), key=lambda k: rows[0][k] not in KNOWN)
     for k in order:
-        days = [_day(row[k]) if k < len(row) else None for row in rows[1:]]
+        days = [_known(row[k]) if k < len(row) else None for row in rows[1:]]
         if all(days):
             return [(None, lines[0]), *zip(days, lines[1:], strict=True)]
     return None
 
 
-def _day(text: str) -> date | None:
+def _known(text: str) -> Known | None:
+    text = text.strip()
     try:
-        return date.fromisoformat(text.strip()[:10])
+        day = date.fromisoformat(text[:10])
     except ValueError:
         return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:  # a day and a word, say
+        return day, None
+    return day, to_ns(at if at.tzinfo else at.replace(tzinfo=UTC)) if len(text) > 10 else None
 
 
-def _written(folder: Path, name: str, table: Dated, day: date) -> Path:
-    """Write the rows up to a day, once for each length."""
-    kept = [line for known, line in table if known is None or known <= day]
+def _written(folder: Path, name: str, table: Dated, day: date, end_ns: int) -> Path:
+    """Write the rows that were known at a bar's end, once for each length."""
+
+    def there(known: Known | None) -> bool:
+        return known is None or (known[0] <= day if known[1] is None else known[1] <= end_ns)
+
+    kept = [line for known, line in table if there(known)]
     path = folder / f"{name}-{len(kept)}.csv"
     if not path.exists():
         path.write_text("".join(kept), encoding="utf-8")

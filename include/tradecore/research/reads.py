@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,10 @@ def watching() -> Iterator[set[str]]:
         _watched.remove(seen)
 
 
-def undeclared(seen: set[str], declared: Sequence[Path]) -> list[str]:
+def undeclared(seen: Iterable[str], declared: Sequence[Path]) -> list[str]:
     """Return what was reached for and is neither code, nor the machine's own, nor one of the declared files; sorted."""
     own = {path.resolve() for path in declared}
-    homes = [Path(p).resolve() for p in (sys.prefix, sys.base_prefix, PACKAGE, CUT)]
+    homes = [Path(p).resolve() for p in (sys.prefix, sys.base_prefix, PACKAGE)]
     left = []
     for text in seen:
         path = Path(text)
@@ -71,7 +71,8 @@ def undeclared(seen: set[str], declared: Sequence[Path]) -> list[str]:
             or path.suffix in CODE
             or "__pycache__" in path.parts
             or path.resolve() in own
-            or any(str(path.resolve()).startswith(str(home)) for home in homes)
+            or any(path.resolve().is_relative_to(home) for home in homes)
+            or str(path.resolve()).startswith(str(CUT.resolve()))
         ):
             left.append(text)
     return sorted(left)

@@ -156,6 +156,13 @@ def load(kind: str, own_folder: Path | None = None) -> Strategy:
     return REGISTRY[kind]
 
 
+def forget(kind: str) -> None:
+    """Have the owner's strategy of that name imported anew when it is asked for next; a built-in one stays."""
+    if kind not in BUILT_IN:
+        REGISTRY.pop(kind, None)
+        sys.modules.pop(f"own_strategies.{kind}", None)
+
+
 def broken(kind: str, error: StrategyError) -> Strategy:
     """Return a strategy in the place of one that cannot be loaded: it takes any parameters, and scoring raises."""
 

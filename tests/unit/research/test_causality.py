@@ -197,6 +197,20 @@ def test_a_file_read_up_to_the_session_passes(tmp_path):
     assert len(set(scores[1:, 0].tolist())) == 2, "not exercised: the split does not show"
 
 
+def test_what_became_known_after_the_close_is_cut_away_from_its_session(tmp_path):
+    """A time of day counts: known at 22:00 UTC is after the close of New York; a date alone is within its session."""
+    rule, panel = strategies.load("future_action", LEAKS), history(1220, 1226)
+    day = [str(from_day(int(d))) for d in panel.day]
+    (tmp_path / "news.csv").write_text(
+        f"known_at,what\n{day[1]}T15:00:00,in the session\n{day[1]} 22:00:00+00:00,after it\n"
+        f"{day[2]},some time\n{day[3]}T00:00:00,midnight\n"
+    )
+    params = rule.params_model(actions=str(tmp_path / "news.csv"))
+    with dated_files.cutter(params, panel) as params_at:
+        seen = [Path(params_at(t).actions).read_text().count("\n") - 1 for t in range(5)]
+    assert seen == [0, 1, 3, 4, 4]
+
+
 def actions(panel: Panel) -> adjustment.Actions:
     found = [
         Action(

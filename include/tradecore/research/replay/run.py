@@ -66,6 +66,7 @@ def _compared(ctx: Context, found: Found, record: Record) -> Result:
         "of": ctx.book,
         "session": ctx.session_date,
         "bar_end_at": ctx.bar_end_at,
+        "timeframe": ctx.record.timeframe,
         "as_of": found.then.as_of,
         "decided": found.day.decided,
         "equal": not stage,
@@ -112,11 +113,14 @@ def _side(happened_e4: int, replayed_e4: int) -> dict[str, str]:
 def text(result: Result) -> str:
     """Return a replay for people."""
     inputs = ", ".join(f"{name} {said}" for name, said in result["inputs"].items())
-    head = f"{result['book']}: {result['of']} on {result['session']} computed again ({inputs})"
+    within = result["timeframe"] != "1d"
+    bar = f", the bar to {result['bar_end_at']:%H:%M} UTC," if within else ""
+    head = f"{result['book']}: {result['of']} on {result['session']}{bar} computed again ({inputs})"
     verdict = "  equal in every stage" if result["equal"] else f"  DIFFERENT from stage {result['stage']} on"
     lines = [head, verdict, *result["text"]]
     for name, sides in result["pnl"].items():
-        lines.append(f"  P&L {name.replace('_', ' '):<13} {sides['happened_usd']:>14} -> {sides['replayed_usd']} USD")
+        word = name.replace("_", " ").replace("session", "bar" if within else "session")
+        lines.append(f"  P&L {word:<13} {sides['happened_usd']:>14} -> {sides['replayed_usd']} USD")
     if result.get("bars"):
         lines += ["  bars that are known otherwise:", changed.text(result["bars"])]
     return "\n".join(lines)

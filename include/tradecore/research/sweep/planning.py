@@ -249,17 +249,25 @@ def resume(settings: Settings, conn: psycopg.Connection, sweep_id: str) -> Plan:
     table would be of two kinds.
     """
     record = find(conn, sweep_id)
+    known = {"config_hash": settings.trading.config_hash(), "code_hash": provenance.code_hash(settings.home)}
+    changed = [_HASHED[name] for name, value in known.items() if value != record[name]]
+    if changed:  # before the bars are read, scored and hashed
+        raise _of_two_kinds(sweep_id, changed)
     found = plan(settings, conn, spec_of(record["spec"]))
-    words = {"data_hash": "bars", "config_hash": "settings in trading.yaml", "code_hash": "code"}
-    changed = [word for name, word in words.items() if getattr(found, name) != record[name]]
-    if changed or found.sweep_id != sweep_id:
-        raise SweepError(
-            f"sweep {sweep_id} was begun with other {' and '.join(changed) or 'rules'}: its table would be of two "
-            "kinds.",
-            next_step="start it anew: the same command without --resume",
-            sweep_id=sweep_id,
-        )
+    if found.data_hash != record["data_hash"] or found.sweep_id != sweep_id:
+        raise _of_two_kinds(sweep_id, ["bars"] if found.data_hash != record["data_hash"] else ["rules"])
     return found
+
+
+_HASHED = {"config_hash": "settings in trading.yaml", "code_hash": "code"}
+
+
+def _of_two_kinds(sweep_id: str, changed: Sequence[str]) -> SweepError:
+    return SweepError(
+        f"sweep {sweep_id} was begun with other {' and '.join(changed)}: its table would be of two kinds.",
+        next_step="start it anew: the same command without --resume",
+        sweep_id=sweep_id,
+    )
 
 
 def find(conn: psycopg.Connection, sweep_id: str) -> dict[str, Any]:
