@@ -100,7 +100,7 @@ def repair(
             continue
         said: object = result.get("failures", [])
         failures += said if isinstance(said, list) else []
-        validating.validate_range(settings, conn, calendar, sessions=damage.sessions, now=now)
+        validating.validate_range(settings, conn, calendar, sessions=damage.sessions, now=now, again=True)
     left = damages(settings, conn, first=first, last=last, symbols=symbols)
     before, after = sum(d.bars for d in found), sum(d.bars for d in left)
     return {

@@ -50,8 +50,9 @@ def validate_range(
     sessions: Sequence[date],
     now: datetime,
     held: Sequence[Instrument] = (),
+    again: bool = False,
 ) -> dict[str, object]:
-    """Validate each bar end whose newest content this suite has not judged; select what passed. Commits.
+    """Validate each bar end whose newest content this suite has not judged (again: all); select what passed. Commits.
 
     held: what the book holds is checked like a member, and counts for nothing where it has left the universe.
     """
@@ -59,7 +60,7 @@ def validate_range(
     with conn.transaction():
         members = market.and_held(market.sync_members(conn, settings, calendar), held)
         checks, versions = _checks(settings, conn, calendar, members, sessions)
-        fresh = [c for c in checks if not _judged(conn, settings, c)]
+        fresh = [c for c in checks if again or not _judged(conn, settings, c)]
         failed = written = 0
         if fresh:
             verdicts = validate(fresh, trading.validation)
