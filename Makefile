@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-storage bench-ratios bench-peers prove sandbox compose-check lint clean venv venv-dev vendor-faults ingest-memory
+.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-storage bench-ratios bench-peers prove sandbox compose-check pi-setup lint clean venv venv-dev vendor-faults ingest-memory
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -148,6 +148,9 @@ prove: venv-dev ## run every claim of docs/PROOFS.md and write down what was see
 
 compose-check: venv-dev ## docker-compose.yaml and the image's build steps, without Docker
 	@$(RUN) --no-database python -m pytest -q tests/system/test_compose.py tests/system/test_image_steps.py
+
+pi-setup: venv-dev ## setup_pi.sh inside a debootstrapped trixie, twice (root, Debian; some minutes)
+	@$(RUN) --no-database python -m pytest -q -m "slow or not slow" tests/system/test_pi.py
 
 lock: venv ## resolve requirements*.in into requirements*.txt, with hashes
 	@deploy/lock.sh lock

@@ -142,6 +142,18 @@ def up() -> int:
     return 0
 
 
+def prepare() -> int:
+    """Do all that comes before the parts start, for who starts them otherwise (systemd): tables, logins, kernels."""
+    env = os.environ | project.environment(ROOT, os.environ)
+    RUN.mkdir(parents=True, exist_ok=True)
+    (RUN / "port").write_text(env["AIRFLOW__API__PORT"])  # the watch asks there whether the api-server answers
+    migrate(env)
+    write_login(env)
+    kernel_cache.prune(ROOT)
+    compile_kernels(env)
+    return 0
+
+
 def choose_port() -> int:
     """Return the port of the running api-server, else the wanted one or the next free; and note it."""
     noted = project.noted_port(ROOT)
@@ -366,7 +378,7 @@ def row(kb: int, pid: str, text: str) -> None:
 def main() -> int:
     """Run one command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "status", "logs", "memory", "migrate"])
+    parser.add_argument("command", choices=["up", "down", "status", "logs", "memory", "migrate", "prepare"])
     parser.add_argument("--seconds", type=int, default=0, help="memory: sample that long, once a second")
     parser.add_argument("--json", action="store_true", help="memory: figures as JSON")
     chosen = parser.parse_args()
@@ -376,7 +388,7 @@ def main() -> int:
         if chosen.command == "migrate":
             migrate(os.environ | project.environment(ROOT, os.environ))
             return 0
-        return {"up": up, "down": down, "status": status, "logs": logs}[chosen.command]()
+        return {"up": up, "down": down, "status": status, "logs": logs, "prepare": prepare}[chosen.command]()
     except TradecoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """Health check of one container.
 
     health.py SchedulerJob|DagProcessorJob    is its heartbeat in the database recent?
-    health.py watch                           does the watch's loop live?
+    health.py watch|stream                    does the watch's loop live, does the stream?
 
 `airflow jobs check` says the first too, but imports all of Airflow each time: seconds of a small machine's
 time. The connection comes from libpq's own variables (PGHOST, PGUSER, PGPASSWORD, ...).
@@ -39,18 +39,18 @@ def component(job_type: str) -> int:
     return 0 if age_s <= LIMIT_S else 1
 
 
-def watch(proc: Path = Path("/proc")) -> int:
-    """Look for the process `python -m tradecore watch` that is neither stopped nor a zombie."""
+def lives(name: str, proc: Path = Path("/proc")) -> int:
+    """Look for the process `python -m tradecore NAME` that is neither stopped nor a zombie."""
     for status in proc.glob("[0-9]*/stat"):
         try:
             arguments = (status.parent / "cmdline").read_bytes().split(b"\0")
             state = status.read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue  # it ended while we looked
-        if arguments[1:4] == [b"-m", b"tradecore", b"watch"] and state not in "TtZX":
-            print(f"watch: process {status.parent.name}, state {state}")
+        if arguments[1:4] == [b"-m", b"tradecore", name.encode()] and state not in "TtZX":
+            print(f"{name}: process {status.parent.name}, state {state}")
             return 0
-    print("watch: no such process")
+    print(f"{name}: no such process")
     return 1
 
 
@@ -58,9 +58,9 @@ def main(arguments: list[str]) -> int:
     """Run the check that the argument names."""
     if arguments in (["SchedulerJob"], ["DagProcessorJob"]):
         return component(arguments[0])
-    if arguments == ["watch"]:
-        return watch()
-    print("usage: health.py SchedulerJob|DagProcessorJob|watch", file=sys.stderr)
+    if arguments in (["watch"], ["stream"]):
+        return lives(arguments[0])
+    print("usage: health.py SchedulerJob|DagProcessorJob|watch|stream", file=sys.stderr)
     return 2
 
 

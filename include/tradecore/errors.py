@@ -13,6 +13,7 @@ TradecoreError
 │   ├── VendorDown         later: no connection, timeout, 5xx
 │   └── MalformedData      final: an answer or file that cannot be read
 ├── ArchiveError           a file of archived data that cannot be trusted, or not be read back
+├── BackupError            a backup that cannot be made, trusted or restored
 ├── SessionError
 │   ├── NotASession        the date is no session of the calendar
 │   └── OutOfOrder         only its next session moves a book
@@ -116,6 +117,10 @@ class MalformedData(FeedError):
 
 class ArchiveError(TradecoreError):
     """A file of archived data that cannot be trusted, or cannot be read back."""
+
+
+class BackupError(TradecoreError):
+    """A backup that cannot be made, trusted or restored; what was there before is as it was."""
 
 
 class SessionError(TradecoreError):

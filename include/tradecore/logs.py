@@ -8,7 +8,9 @@ on the record factory and not on a handler: Airflow's handlers come and go and a
 from __future__ import annotations
 
 import logging
+import os
 import re
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -183,3 +185,11 @@ def _install_factory() -> None:
         return record
 
     logging.setLogRecordFactory(make)
+
+
+def tell_service_manager(state: str) -> None:
+    """Tell systemd, where it started us, that we are ready (READY=1) or live (WATCHDOG=1); the silent is replaced."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(state.encode(), f"\0{address[1:]}" if address.startswith("@") else address)

@@ -52,7 +52,7 @@ def compose() -> Path:
 def project(tmp_path: Path) -> Path:
     """A copy of what Compose reads, so that no `.env` of the developer's takes part."""
     shutil.copy(ROOT / "docker-compose.yaml", tmp_path)
-    for folder in ("deploy/airflow", "deploy/docker"):
+    for folder in ("deploy/airflow", "deploy/docker", "deploy/memory"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
@@ -148,6 +148,73 @@ def test_containers_have_no_privileges_and_bounded_logs(config: dict[str, Any]) 
     assert config["services"]["db"]["user"] == "postgres"
     users = [line for line in DOCKERFILE.read_text().splitlines() if line.startswith("USER")]
     assert users == ["USER 50000:0"]
+
+
+PROFILES = [(), ("stream",)]
+GIB = 1 << 30
+
+
+def with_profiles(compose: Path, project: Path, profiles: tuple[str, ...], *env_files: str) -> dict[str, Any]:
+    """Return the services of a combination of profiles, and the limits of these env files, as Compose has them."""
+    write_env(project, SECRETS)
+    options = [word for name in profiles for word in ("--profile", name)]
+    options += [word for name in (".env", *env_files) for word in ("--env-file", name)]
+    done = subprocess.run(
+        [str(compose), *options, "config", "--format", "json"],
+        cwd=project,
+        env={"PATH": os.defpath, "HOME": str(project)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    services: dict[str, Any] = json.loads(done.stdout)["services"]
+    return services
+
+
+def test_every_profile_of_the_file_is_in_the_combinations_that_are_tested() -> None:
+    file = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    named = {name for service in file["services"].values() for name in service.get("profiles", [])}
+    assert named == {name for profiles in PROFILES for name in profiles}
+
+
+@pytest.mark.parametrize("profiles", PROFILES, ids=lambda names: "+".join(names) or "none")
+def test_hardening_of_every_container(compose: Path, project: Path, profiles: tuple[str, ...]) -> None:
+    services = with_profiles(compose, project, profiles)
+    assert set(services) == ONE_SHOT | LONG_RUNNING | set(profiles)
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert service["tmpfs"][0] == "/tmp", name
+        assert service.get("pid") is service.get("ipc") is service.get("devices") is None, name
+        assert 64 <= service["pids_limit"] <= 256, name
+        assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped"), name
+        assert ("healthcheck" in service) == (name not in ONE_SHOT), name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        mounts = service["volumes"]
+        assert all(mount["type"] == "volume" for mount in mounts), f"{name} sees a folder of the host"
+        assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", [])), name
+
+
+@pytest.mark.parametrize(("machine_gib", "env_files"), [(4, ()), (8, ("deploy/memory/8gb.env",))])
+def test_limits_of_what_stays_leave_a_sixth_of_the_machine(
+    compose: Path, project: Path, machine_gib: int, env_files: tuple[str, ...]
+) -> None:
+    services = with_profiles(compose, project, ("stream",), *env_files)
+    limits = {name: int(service["mem_limit"]) for name, service in services.items()}
+    staying = sum(limit for name, limit in limits.items() if name not in ONE_SHOT)
+    assert staying <= machine_gib * GIB * 5 / 6, f"{staying / GIB:.2f} GiB"
+    assert staying >= machine_gib * GIB / 2, "a profile of a larger machine makes use of it"
+    assert limits["migrate"] + limits["db"] < machine_gib * GIB * 3 / 4, "they run alone, before the others"
+    buffers = next(word for word in services["db"]["command"] if "shared_buffers" in word)
+    assert int(buffers.partition("=")[2].removesuffix("MB")) << 20 < limits["db"] / 4
+
+
+def test_limits_without_a_file_are_those_of_4_gb(compose: Path, project: Path) -> None:
+    assert with_profiles(compose, project, ("stream",)) == with_profiles(
+        compose, project, ("stream",), "deploy/memory/4gb.env"
+    )
 
 
 def test_settings_are_those_of_the_native_stack(config: dict[str, Any]) -> None:
@@ -304,14 +371,15 @@ def test_health_of_a_component_without_database_is_bad_and_says_so(
 
 def test_health_of_the_watch_follows_its_process(tmp_path: Path) -> None:
     health = load("health")
-    assert health.watch(tmp_path) == 1
+    assert health.lives("watch", tmp_path) == 1
     process = tmp_path / "17"
     process.mkdir()
     process.joinpath("cmdline").write_bytes(b"python\0-m\0tradecore\0watch\0--loop\0")
     process.joinpath("stat").write_text("17 (python) S 1 17 17 0")
-    assert health.watch(tmp_path) == 0
+    assert health.lives("watch", tmp_path) == 0
+    assert health.lives("stream", tmp_path) == 1, "another process than the one asked for"
     process.joinpath("stat").write_text("17 (python) Z 1 17 17 0")
-    assert health.watch(tmp_path) == 1
+    assert health.lives("watch", tmp_path) == 1
 
 
 def test_compose_file_has_no_key_twice() -> None:

@@ -18,12 +18,14 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
     upkeep,
     keeping,
     loading,
+    backups,
 )
 from tradecore.cli.shell import app, main
 
 __all__ = [
     "app",
     "auditing",
+    "backups",
     "certifying",
     "keeping",
     "loading",

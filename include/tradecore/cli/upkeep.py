@@ -9,7 +9,7 @@ from typing import Annotated
 import psycopg
 import typer
 
-from tradecore import settings
+from tradecore import logs, settings
 from tradecore.cli.shell import EXIT_UNHEALTHY, Json, app, connection, load_settings, now, show
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
@@ -53,8 +53,10 @@ def watch(
     def connect() -> psycopg.Connection:
         return storage.connect(found.database_url or embedded.describe(found.home))
 
+    logs.tell_service_manager("READY=1")
     while True:
         troubles = operations.watch_once(found, connect, now())
+        logs.tell_service_manager("WATCHDOG=1")
         if troubles or not loop:
             show({"troubles": troubles}, as_json, "\n".join(troubles) or "all is well")
         if not loop:
