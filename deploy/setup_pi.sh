@@ -115,6 +115,9 @@ packages() {
         put /etc/postgresql-common/createcluster.conf 644 <<EOF || :
 # By deploy/setup_pi.sh: the only cluster is $CLUSTER, below $DATA.
 create_main_cluster = false
+start_conf = 'auto'
+add_include_dir = 'conf.d'
+log_line_prefix = '%%m [%%p] %%q%%u@%%d '
 EOF
         wanted_packages="$wanted_packages postgresql-$PG"
         [ "$plain" = yes ] || wanted_packages="$wanted_packages postgresql-$PG-timescaledb"
@@ -182,8 +185,7 @@ database() {
     if ! [ -d "/etc/postgresql/$PG/$CLUSTER" ]; then
         run install -d -m 700 -o postgres -g postgres "$DATA/postgresql"
         run pg_createcluster "$PG" "$CLUSTER" -d "$DATA/postgresql/$PG" -p 5432 -- \
-            --auth-host=scram-sha-256 --data-checksums --encoding=UTF8 \
-            --locale=C.UTF-8
+            --auth-local=peer --auth-host=scram-sha-256 --data-checksums --encoding=UTF8 --locale=C.UTF-8
     fi
     if put "/etc/postgresql/$PG/$CLUSTER/conf.d/tradecore.conf" 644 <<EOF
 # By deploy/setup_pi.sh, for a machine of $profile.

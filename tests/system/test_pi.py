@@ -245,6 +245,8 @@ def test_setup_makes_a_fresh_trixie_ready_and_changes_nothing_the_second_time(ma
     assert "allow tcp 22 0.0.0.0/0 any 192.168.1.0/24 in" in (etc / "ufw/user.rules").read_text()
     assert (machine / "srv/tradecore/postgresql/17/PG_VERSION").read_text() == "17\n"
     assert "timescaledb" in (etc / "postgresql/17/tradecore/conf.d/tradecore.conf").read_text()
+    rules = (etc / "postgresql/17/tradecore/pg_hba.conf").read_text()
+    assert not re.search(r"^[^#\n]*trust$", rules, re.M), "no login without a password or the system's user"
     env = machine / "opt/tradecore/shared/.env"
     assert env.stat().st_mode & 0o777 == 0o600
     assert re.search(r"^DB_PASSWORD=[0-9a-f]{48}$", env.read_text(), re.M)
