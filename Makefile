@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SECONDS ?= 0
 SEEDS ?= 1000
 RUN := deploy/run
-.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-storage bench-ratios bench-peers prove sandbox compose-check pi-setup lint clean venv venv-dev vendor-faults ingest-memory
+.PHONY: help demo test test-timescaledb parity parity-hourly kill-test real-parts past-sessions replay-proof causality event-bars stream-soak stream-faults validity-peers sweep-memory sweep-cores mutants simulate simulate-ci simulate-one simulate-mutants soak metrics-peers risk-peers risk-mutants browser-test up down status logs memory env lock wheels bench bench-storage bench-ratios bench-peers prove sandbox compose-check pi-setup lint clean venv venv-dev vendor-faults ingest-memory
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +83,9 @@ event-bars: venv-dev ## bars of 500,000 real trades (fetches the wheel of mlfinp
 
 stream-soak: venv-dev ## 10,000 messages a second for 60 s into the database, the connection cut ten times: lag, and nothing lost
 	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_stream.py $(PYTEST_ARGS)
+
+stream-faults: venv-dev ## the stream through 100 random fault schedules (STREAM_SEED=n has one run again)
+	@$(RUN) python -m pytest -q -s -m slow tests/integration/test_stream_faults.py $(PYTEST_ARGS)
 
 replay-proof: venv-dev ## a past day with a cold numba cache and under a second numba version: the same hashes
 	@.venv/bin/python -m pip install --quiet --target .local/second-numba --upgrade --no-deps "numba==0.68.1" "llvmlite==0.50.0"

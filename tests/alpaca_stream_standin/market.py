@@ -50,22 +50,27 @@ class Tape:
 class Market:
     """All symbols. `rate` trades a second happen from `open` to `shut`."""
 
-    def __init__(self, symbols: Sequence[str], seed: int) -> None:
+    def __init__(self, symbols: Sequence[str], seed: int, disorder_s: float = 0.0) -> None:
+        """disorder_s: one trade in ten is told up to so much after it happened."""
+        self._disorder_ns = int(disorder_s * 1e9)
         self.tapes = {symbol: Tape(symbol, 10_000 + 100 * k) for k, symbol in enumerate(symbols)}
         self._random = random.Random(seed)
         self._number = 0
         self._next_bar_ns = 0
 
-    def trade(self, at_ns: int, count: int) -> list[tuple[Tape, int]]:
-        """Let trades happen; return each as (tape, row)."""
+    def trade(self, at_ns: int, count: int) -> list[tuple[Tape, dict[str, Any]]]:
+        """Let trades happen; return each with its tape."""
         happened, chance = [], self._random
         tapes = chance.choices(list(self.tapes.values()), k=count)
         for tape in tapes:
             self._number += 1
             tape.price_cents = max(100, tape.price_cents + chance.randint(-3, 3))
-            tape.at_ns.append(at_ns)
-            tape.trades.append((EXCHANGES[self._number % 3], self._number, tape.price_cents, chance.randint(1, 500)))
-            happened.append((tape, len(tape.trades) - 1))
+            late_ns = chance.randint(0, self._disorder_ns) if self._disorder_ns and chance.random() < 0.1 else 0
+            row = bisect_right(tape.at_ns, at_ns - late_ns)
+            tape.at_ns.insert(row, at_ns - late_ns)
+            trade = (EXCHANGES[self._number % 3], self._number, tape.price_cents, chance.randint(1, 500))
+            tape.trades.insert(row, trade)
+            happened.append((tape, tape.document(row)))
         return happened
 
     def bars_due(self, now_ns: int) -> list[tuple[Tape, dict[str, Any]]]:

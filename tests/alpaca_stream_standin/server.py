@@ -107,8 +107,8 @@ class Standin:
                 done, began = 0, now
             elif (count := int((now - began) * self.config.rate) - done) > 0:
                 done += count
-                for tape, row in self.market.trade(time.time_ns(), count):
-                    self._send("trades", tape, {"T": "t", "S": tape.symbol, **tape.document(row)})
+                for tape, trade in self.market.trade(time.time_ns(), count):
+                    self._send("trades", tape, {"T": "t", "S": tape.symbol, **trade})
             for tape, bar in self.market.bars_due(time.time_ns()):
                 self._send("bars", tape, {"T": "b", "S": tape.symbol, **bar})
             for client in self.clients:

@@ -40,7 +40,7 @@ def cut_at_random(alpaca: Standin, cuts: int, seconds: float, rng: random.Random
     for number in range(cuts):
         time.sleep(rng.uniform(0.4, 0.9) * seconds / cuts)
         while not alpaca.ask(f"cut?how={HOWS[number % len(HOWS)]}")["cut"]:
-            assert time.monotonic() < end + 60, "the service does not come back"
+            assert time.monotonic() < end + 60 * busy(), "the service does not come back"
             time.sleep(0.1)
     time.sleep(max(0.0, end - time.monotonic()))
 
@@ -96,7 +96,7 @@ def test_killed_twice_and_its_database_connection_once_it_goes_on_where_it_was(t
             alpaca.ask("open?seconds=600&rate=500")
             wait_for(conn, "SELECT count(*) > 100 FROM trades", 30)
             with service(database_url, tmp_path, alpaca.env) as second:
-                assert second.process.wait(timeout=60) == 1
+                assert second.process.wait(timeout=60 * busy()) == 1
                 assert f"another process receives {IEX} already: {first.process.pid} on" in second.log.read_text()
                 assert "next: end that one first" in second.log.read_text()
             assert first.end(signal.SIGKILL) == -signal.SIGKILL
@@ -104,7 +104,7 @@ def test_killed_twice_and_its_database_connection_once_it_goes_on_where_it_was(t
             wait_for(conn, "SELECT pid = %s AND state = 'live' FROM stream_heartbeats", 60, third.process.pid)
             ended = conn.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
             ).fetchone()
             assert ended is not None
             assert ended[0] >= 1

@@ -17,6 +17,7 @@ from websockets.asyncio.server import serve
 
 from alpaca_stream_standin.market import Market
 from alpaca_stream_standin.server import Config, Standin
+from shared_machine import busy
 from tradecore import operations
 from tradecore.errors import AuthFailed, ConfigError
 from tradecore.settings import Settings, load
@@ -65,7 +66,7 @@ def settings_of(env: dict[str, str]) -> Settings:
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    async with asyncio.timeout(timeout_s):
+    async with asyncio.timeout(timeout_s * busy()):
         while not condition():
             await asyncio.sleep(0.02)
 
