@@ -357,7 +357,7 @@ class SimulatedBench(Bench):
         equity = self.cash + sum((qty * marks[symbol] for symbol, qty in self.held.items()), Decimal(0))
         cash_e4, equity_e4 = to_quanta(self.cash, MONEY_SCALE), to_quanta(equity, MONEY_SCALE)
         scalars = (cash_e4, equity_e4, equity_e4, equity_e4, 0, 0, 0, 0, 0, 0)
-        self.conn.execute(books.SQL["add_state"], ("sim", bar_end, bar_end.date(), *scalars, "hash", None, ""))
+        self.conn.execute(books.SQL["add_state"], ("sim", bar_end, bar_end.date(), *scalars, "hash", None, "", ""))
         for symbol, qty in self.held.items():
             key = ("sim", bar_end, self.ids[symbol])
             qty_e6, mark_e4 = to_quanta(qty, QTY_SCALE), to_quanta(marks[symbol], MONEY_SCALE)

@@ -70,7 +70,7 @@ class RefQuote:
     traded: bool = True
     tick: Decimal = Decimal("0.01")
     qty_step: Decimal = Decimal(1)
-    split: tuple[int, int] = (1, 1)
+    split: tuple[int, int] = (1, 1)  # (0, 1): delisted, and `dividend` is what each share is paid with
     dividend: Decimal = ZERO
     pay_day: int | None = None
     left: bool = False  # it is no longer in the universe
@@ -289,7 +289,9 @@ def _before_fills(book: RefBook, bar: RefBar) -> None:
     book.peak += bar.deposit
 
     for i, quote in enumerate(bar.quotes):
-        if quote.split[0] != quote.split[1]:
+        if quote.split[0] == 0:
+            _delist(book, i, quote.dividend)
+        elif quote.split[0] != quote.split[1]:
             _split(book, i, quote)
     for order in book.orders:
         _rescale(order, bar.quotes[order.instrument])
@@ -365,12 +367,26 @@ def _split(book: RefBook, i: int, quote: RefQuote) -> None:
         held[i] = shares
 
 
+def _delist(book: RefBook, i: int, price: Decimal) -> None:
+    """What is held is sold to whoever takes it, at a price that is not the market's; then the name is gone."""
+    proceeds = rounded(book.shares[i] * price)
+    book.cash += proceeds
+    book.realised += proceeds - sum((lot.cost for lot in book.lots[i]), ZERO)
+    book.shares[i] = book.mark[i] = ZERO
+    book.lots[i] = []
+    for held in book.alloc:
+        held[i] = ZERO
+
+
 def _rescale(order: RefOrder, quote: RefQuote) -> None:
     """Bring a working order from the units it was planned in to those of this bar."""
     num = quote.split[0] * order.planned_split[1]
     den = quote.split[1] * order.planned_split[0]
     order.planned_split = (1, 1)
     if num == den:
+        return
+    if num == 0:
+        order.remaining, order.status = ZERO, "CANCELED"
         return
     order.shares = truncated(order.shares * num / den, quote.qty_step)
     order.remaining = truncated(order.remaining * num / den, quote.qty_step)
@@ -799,7 +815,9 @@ def decide(
 ) -> RefDecision:
     """Turn scores into the holdings that each strategy should have at the next bar."""
     n, strategies = len(bar.quotes), range(len(params.capital_shares))
-    ref = [rounded(book.mark[i] * den / num) for i, (num, den) in enumerate(next_split)]
+    ref = [rounded(book.mark[i] * den / num) if num else book.mark[i] for i, (num, den) in enumerate(next_split)]
+    gone = [num == 0 for num, _ in next_split]  # delisted by the next bar: as if it had left, with nothing held
+    seen = replace(bar, quotes=[replace(q, left=q.left or g) for q, g in zip(bar.quotes, gone, strict=True)])
     shares, alloc = [], [[ZERO] * n for _ in strategies]
     for i in range(n):
         shares.append(split_shares(book.shares[i], next_split[i], bar.quotes[i].qty_step))
@@ -807,7 +825,7 @@ def decide(
             alloc[s][i] = scaled
 
     weight = [
-        [size(book, bar, params, scores[s][i], volatility[i], s, i) if ref[i] > 0 else None for i in range(n)]
+        [size(book, seen, params, scores[s][i], volatility[i], s, i) if ref[i] > 0 else None for i in range(n)]
         for s in strategies
     ]
     _cap(book, params, weight, alloc, ref)

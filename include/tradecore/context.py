@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 import psycopg
 
-from tradecore import operations, waiting
+from tradecore import operations, symbols, waiting
 from tradecore.config_values import BOOK_NAME
 from tradecore.errors import BookError, NotBuilt, OutOfOrder, SessionError
 from tradecore.execution.broker import Desk
@@ -65,6 +65,11 @@ class Context:
         """Return as of when this bar's stages read bars and actions: its manifest's time; None (now) without one."""
         row = self.conn.execute(bars.SQL["manifest"], self.key).fetchone()
         return row[0] if row else None
+
+    def manifest_hash(self) -> str:
+        """Return the hash of this bar's manifest, '' without one: what is made from the data names them by it."""
+        row = self.conn.execute(bars.SQL["manifest"], self.key).fetchone()
+        return str(row[3]) if row else ""
 
     def status(self, bar_end: datetime | None = None) -> str:
         """Return where a bar of this book stands: '' when no run of it has started."""
@@ -122,6 +127,7 @@ def contexts(
     day = book_calendar(settings)
     day.session(session_date)
     record = books.get(conn, book)
+    settings = symbols.current(settings, conn)
     conn.rollback()
     if (record.timeframe, record.source) != (settings.trading.book.timeframe, settings.trading.data.feed):
         raise BookError(

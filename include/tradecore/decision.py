@@ -180,6 +180,7 @@ def decide(ctx: Context) -> dict[str, object]:
             "code": code,
             "state": at.loaded.state_hash,
             "as_of": ctx.as_of(),
+            "manifest": ctx.manifest_hash(),
             "now": ctx.now,
         },
     )

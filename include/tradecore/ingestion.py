@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import psycopg
 
 from tradecore import arbitration, market, validating
-from tradecore.errors import ConfigError, FeedError, SessionError
+from tradecore.errors import ConfigError, FeedError, MalformedData, SessionError
 from tradecore.feeding import feed_of
 from tradecore.feeds.base import BarBatch, CorporateAction, SymbolFailure, make_rows
 from tradecore.model import Instrument
@@ -23,6 +23,8 @@ from tradecore.storage import arbitrations, rollups, selection
 from tradecore.storage import bars as stored
 from tradecore.storage.bars import Action
 from tradecore.storage.selection import Stamp
+from tradecore.symbols import SQL as NAMES
+from tradecore.symbols import DatedName, apply_changes, current, dated_names, renamed
 from tradecore.units import to_ns
 
 VERSION_DTYPE = np.dtype(
@@ -66,26 +68,29 @@ def ingest_range(
     left = [i.symbol for i in held if i.symbol not in names]
     if not names and not left:
         return {"versions": 0, "actions": 0, "symbols": 0}
+    dated = dated_names(conn, names, first, last)
+    conn.rollback()
     # all is fetched before anything is written: a feed that fails leaves no trace
     when: dict[str, Any] = {"first": first, "last": last, "now": now, "assumed": assumed}
     failed: FeedError | None = None
     try:
-        batch, fetched = _fetch(settings, conn, calendar, names, left, first, last, actions_until)
+        batch, fetched = _fetch(settings, conn, calendar, dated, left, first, last, actions_until)
     except FeedError as error:
         batch, fetched = arbitration.instead(
             settings, conn, calendar, error, [*names, *left], actions_until=actions_until, **when
         )
         failed = error
+    fetched += _asked_again(settings, conn, dated, batch, fetched, first, last, actions_until)
     try:
         opinion = arbitration.consult(settings, conn, calendar, batch, fetched, names, **when)
     except FeedError as error:  # the second's, where the first gave nothing
         raise failed or error from error
     conn.rollback()
-    actions = _one_a_day(fetched)
     lag = trading.data.publication_lag_minutes * 60 * 1_000_000_000 if assumed else None
     with conn.transaction():
         members = market.and_held(market.sync_members(conn, settings, calendar), held)
         ids = {m.instrument.symbol: m.instrument.instrument_id for m in members}
+        ids |= {d.name: ids[d.current] for d in dated if d.current in ids}
         _quarantine_rejects(conn, settings, batch, now)
         changed = stored.append_versions(
             conn,
@@ -97,30 +102,36 @@ def ingest_range(
         second = _versions(BarBatch(rows=opinion.rows if opinion else make_rows(())), ids, to_ns(now), lag)
         judged = arbitration.keep(settings, conn, calendar, opinion, ids, second, first=first, last=last, now=now)
         stamp = selection.next_stamp(conn, trading.data.feed, now)
-        new = stored.append_actions(
+        actions = [
+            Action(
+                instrument_id=ids[a.symbol],
+                ex_date=a.ex_date,
+                kind=a.kind,
+                ratio_num=a.ratio_num,
+                ratio_den=a.ratio_den,
+                dividend_e6=a.dividend_e6,
+                pay_date=a.pay_date,
+                known_at=_action_known_at(calendar, a.ex_date, stamp) if assumed else stamp.at,
+                new_symbol=a.new_symbol,
+            )
+            for a in _one_a_day(fetched)
+        ]
+        new = stored.append_actions(conn, source=trading.data.feed, assumed=assumed, now=stamp.at, actions=actions)
+        gone = stored.withdraw_actions(
             conn,
             source=trading.data.feed,
-            assumed=assumed,
+            instruments=[ids[s] for s in _served(batch)],
+            first=first,
+            last=actions_until,
+            kept=actions,
             now=stamp.at,
-            actions=[
-                Action(
-                    instrument_id=ids[a.symbol],
-                    ex_date=a.ex_date,
-                    kind=a.kind,
-                    ratio_num=a.ratio_num,
-                    ratio_den=a.ratio_den,
-                    dividend_e6=a.dividend_e6,
-                    pay_date=a.pay_date,
-                    known_at=_action_known_at(calendar, a.ex_date, stamp) if assumed else stamp.at,
-                )
-                for a in actions
-            ],
         )
         if failed:
             arbitration.tell_of_failure(settings, conn, failed, last, now)
         if failed and new:
             _name_the_giver(settings, conn, new, min(a.known_at for a in new))
-        _refresh_after(conn, settings, new, stamp.at)
+        apply_changes(settings, conn, new, gone, now)
+        _refresh_after(conn, settings, [*new, *gone], stamp.at)
     conn.commit()
     rollups.catch_up_quietly(conn)
     return {
@@ -128,6 +139,7 @@ def ingest_range(
         "rows": int(batch.rows.size),
         "sessions": [str(d) for d in changed[-3:]],
         "actions": len(new),
+        "withdrawn": len(gone),
         "symbols": len(names) + len(left),
         "rejects": len(batch.rejects),
         "failures": [f"{f.symbol}: {f.error.message}" for f in batch.failures],
@@ -168,26 +180,32 @@ def _fetch(
     settings: Settings,
     conn: psycopg.Connection,
     calendar: Calendar,
-    names: Sequence[str],
+    dated: Sequence[DatedName],
     left: Sequence[str],
     first: date,
     last: date,
     actions_until: date,
 ) -> tuple[BarBatch, list[CorporateAction]]:
-    """Return bars and actions from the feed. A name that left is asked for alone: it may be served no more."""
+    """Return bars, under the names of now, and actions from the feed. A name that left is asked for alone: it may be
+    served no more; so is one that an instrument had in a part of the range, where the vendor may know its last alone.
+    """
     feed, timeframe = feed_of(settings, conn), settings.trading.book.timeframe
     batches, actions, failures = list[BarBatch](), list[CorporateAction](), list[SymbolFailure]()
+    names = {d.name: d.current for d in dated if d.until is None or d.until > last}
     if names:
-        batches.append(feed.bars(names, timeframe, first, last, calendar))
-        actions += feed.actions(names, first, actions_until)
-    for symbol in left:
+        batches.append(_renamed(feed.bars(list(names), timeframe, first, last, calendar), names))
+        actions += feed.actions(list(names), first, actions_until)
+    former = [(d.name, d.current, d.until) for d in dated if d.until is not None and d.until <= last]
+    for symbol, now_called, until in [*((s, s, None) for s in left), *former]:
+        end = last if until is None else calendar.previous_session(until)
         try:
-            batch = feed.bars([symbol], timeframe, first, last, calendar)
-            mine = feed.actions([symbol], first, actions_until)
+            batch = feed.bars([symbol], timeframe, first, end, calendar)
+            mine = feed.actions([symbol], first, actions_until if until is None else until)
         except FeedError as error:
-            failures.append(SymbolFailure(symbol=symbol, error=error))
+            if until is None or not _has(batches, now_called, end):
+                failures.append(SymbolFailure(symbol=symbol, error=error))
         else:
-            batches.append(batch)
+            batches.append(_only_new(_renamed(batch, {symbol: now_called}), batches))
             actions += mine
     whole = BarBatch(
         rows=np.concatenate([b.rows for b in batches]) if batches else make_rows(()),
@@ -195,6 +213,63 @@ def _fetch(
         failures=tuple(f for b in batches for f in b.failures) + tuple(failures),
     )
     return whole, actions
+
+
+def _renamed(batch: BarBatch, names: Mapping[str, str]) -> BarBatch:
+    """Return a batch under the names of now."""
+    if all(old == new for old, new in names.items()):
+        return batch
+    rows = batch.rows.copy()
+    rows["symbol"] = [names.get(s, s) for s in rows["symbol"].tolist()]
+    return replace(
+        batch, rows=rows, rejects=tuple(replace(r, symbol=names.get(r.symbol, r.symbol)) for r in batch.rejects)
+    )
+
+
+def _has(batches: Sequence[BarBatch], symbol: str, last: date) -> bool:
+    """Tell whether there are bars of a symbol up to a day."""
+    return any(((b.rows["symbol"] == symbol) & (b.rows["session_date"] <= np.datetime64(last))).any() for b in batches)
+
+
+def _only_new(batch: BarBatch, batches: Sequence[BarBatch]) -> BarBatch:
+    """Return a batch without the bars that others have: a vendor may serve the same ones under both names."""
+    known = {key for b in batches for key in b.rows[["symbol", "bar_end_ns"]].tolist()}
+    keep = [key not in known for key in batch.rows[["symbol", "bar_end_ns"]].tolist()]
+    return replace(batch, rows=batch.rows[np.array(keep, np.bool_)])
+
+
+def _asked_again(
+    settings: Settings,
+    conn: psycopg.Connection,
+    dated: Sequence[DatedName],
+    batch: BarBatch,
+    fetched: Iterable[CorporateAction],
+    first: date,
+    last: date,
+    until: date,
+) -> list[CorporateAction]:
+    """Return what the feed tells, asked once more, of actions that it did not tell any more: an answer may be
+    incomplete, and what is not in this one either counts as withdrawn.
+    """
+    ids: dict[str, int] = dict(conn.execute(NAMES["instruments_of"], {"symbols": _served(batch)}).fetchall())
+    called = {d.name: d.current for d in dated}
+    told = {(ids.get(called.get(a.symbol, a.symbol)), a.ex_date, a.kind) for a in fetched}
+    known = stored.read_actions(
+        conn,
+        source=settings.trading.data.feed,
+        instruments=list(ids.values()),
+        after=first - timedelta(days=1),
+        until=until,
+    )
+    silent = {a.instrument_id for a in known if (a.instrument_id, a.ex_date, a.kind) not in told}
+    names = [d.name for d in dated if ids.get(d.current, 0) in silent and (d.until is None or d.until > last)]
+    return list(feed_of(settings, conn).actions(names, first, until)) if names else []
+
+
+def _served(batch: BarBatch) -> list[str]:
+    """Return the symbols whose actions an answer tells in full: those that it has bars of, and no failure."""
+    failed = {f.symbol for f in batch.failures}
+    return [str(s) for s in np.unique(batch.rows["symbol"]) if str(s) not in failed]
 
 
 def _one_a_day(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
@@ -208,6 +283,13 @@ def _one_a_day(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
         if (b := out.get(key)) is None:
             out[key] = a
             continue
+        if a.kind in ("delisting", "symbol_change"):
+            raise MalformedData(
+                f"{a.symbol} {a.ex_date}: two different {a.kind} actions; nobody knows which is right.",
+                next_step="Correct the source: a name ends, or changes, once a day.",
+                symbol=a.symbol,
+                ex_date=a.ex_date,
+            )
         pay_dates = [d for d in (a.pay_date, b.pay_date) if d is not None]
         out[key] = replace(
             a,
@@ -298,7 +380,11 @@ def load_history(
     """
     from tradecore.context import book_calendar
 
-    calendar = book_calendar(settings)
+    settings, calendar = current(settings, conn), book_calendar(settings)
+    if symbols is not None:
+        names = renamed(conn, symbols)
+        symbols = [names.get(s, s) for s in symbols]
+    conn.rollback()
     sessions = calendar.sessions_in_range(first, last)
     if not sessions:
         raise SessionError(

@@ -239,14 +239,17 @@ def _at(panel: Panel, t: int, calendar: Calendar, timeframe: str) -> datetime:
 
 def _put_action(action: Action, t: int, i: int, num: Ints, den: Ints, dividend: Ints, pay_day: Ints) -> None:
     """Write one action into row t, column i."""
-    if action.kind == "split":
+    if action.kind in ("split", "stock_dividend"):
         num[t, i] *= action.ratio_num
         den[t, i] *= action.ratio_den
     elif action.kind == "dividend":
         dividend[t, i] += action.dividend_e6
         if action.pay_date is not None:
             pay_day[t, i] = to_day(action.pay_date)
-    else:
+    elif action.kind == "delisting":
+        num[t, i], den[t, i] = 0, 1
+        dividend[t, i] += action.dividend_e6
+    elif action.kind != "symbol_change":  # a name is no number
         raise NotBuilt(
             f"corporate action {action.kind!r} of instrument {action.instrument_id} on {action.ex_date}",
             next_step="settle it by hand and mark the instrument as no longer a member",

@@ -104,7 +104,8 @@ F_COLUMNS = 9
     EV_STRESS_CAP,
     EV_TAIL_CAP,
     EV_THROTTLE,
-) = range(36)
+    EV_DELISTED,
+) = range(37)
 EVENT_NAMES = (
     "split",
     "dividend",
@@ -142,6 +143,7 @@ EVENT_NAMES = (
     "stress_cap",
     "tail_cap",
     "throttle",
+    "delisted",
 )
 LIMIT_EVENTS = range(EV_LIQUIDITY_CAP, EV_THROTTLE + 1)
 DECISION_EVENTS = frozenset((*range(EV_NAME_CAP, EV_DEPOSIT), EV_LEFT_UNIVERSE, *LIMIT_EVENTS))
@@ -186,7 +188,8 @@ class Capital(NamedTuple):
 
 class Market(NamedTuple):
     """Bars of T ends, each [T, n] unless said; `traded` False rows hold zeros. Split and dividend take effect before
-    the open of their bar; `left` says who is no longer in the universe; `head` is [T, 8]: bar_end_ns, day, first of
+    the open of their bar (split_num 0: delisted, each share paid with `dividend`); `left` says who is no longer in the
+    universe; `head` is [T, 8]: bar_end_ns, day, first of
     session, last of session, deposit e4, person's state or -1, days since the session before (0 within a session), and
     1 where it is known that no name splits or goes ex at the bar (0: whoever needs it looks)."""
 

@@ -243,7 +243,7 @@ def _splits_since(ctx: Context, instruments: Sequence[int]) -> dict[int, Fractio
     )
     found = dict.fromkeys(instruments, Fraction(1))
     for action in actions:
-        if action.kind == "split" and ctx.calendar.session(action.ex_date).open_at <= ctx.now:
+        if action.kind in ("split", "stock_dividend") and ctx.calendar.session(action.ex_date).open_at <= ctx.now:
             found[action.instrument_id] *= Fraction(action.ratio_num, action.ratio_den)
     return found
 

@@ -17,7 +17,9 @@ Each stage commits its own transaction, may run again, and returns keys and coun
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 
 import numpy as np
@@ -37,6 +39,7 @@ from tradecore import (
     reconciliation,
     reporting,
     submission,
+    symbols,
     validating,
     venue,
     waiting,
@@ -67,6 +70,7 @@ from tradecore.storage.books import BookRecord
 from tradecore.storage.connection import book_lock
 
 Result = dict[str, object]
+log = logging.getLogger(__name__)
 
 
 def ingest(ctx: Context) -> Result:
@@ -90,12 +94,13 @@ def ingest(ctx: Context) -> Result:
         now=ctx.now,
         held=held_instruments(ctx),
     )
-    missed = ctx.conn.execute(
-        books.SQL["missed_actions"],
-        {"book": ctx.book, "source": ctx.record.source, "first": first, "last": ctx.session_date},
-    ).fetchall()
-    for symbol, ex_date, kind in missed:
-        alert_missed_action(ctx, symbol, ex_date, kind)
+    if ctx.record.kind != "simulated":  # a simulated one is put right when it settles
+        missed = ctx.conn.execute(
+            books.SQL["missed_actions"],
+            {"book": ctx.book, "source": ctx.record.source, "first": first, "last": ctx.session_date},
+        ).fetchall()
+        for symbol, ex_date, kind in missed:
+            alert_missed_action(ctx, symbol, ex_date, kind)
     deliver_quietly(ctx)
     return result
 
@@ -109,6 +114,7 @@ def validate(ctx: Context) -> Result:
         sessions=validating.look_back(ctx),
         now=ctx.now,
         held=held_instruments(ctx),
+        docs=True,
     )
     validating.write_manifest(ctx)
     is_open, reason = decision.gate(ctx)
@@ -122,7 +128,10 @@ def validate(ctx: Context) -> Result:
             next_step="see the data quality section of the report; settle runs all the same, nothing is ordered",
         )
     deliver_quietly(ctx)
-    return {**result, "gate_open": is_open, "gate_reason": reason}
+    page = validating.docs_page(ctx)
+    if page:
+        log.info("Data Docs of session %s: %s", ctx.session_date, ctx.settings.local_dir / page)
+    return {**result, "gate_open": is_open, "gate_reason": reason, "data_docs": page}
 
 
 def settle(ctx: Context) -> Result:
@@ -243,7 +252,9 @@ def report(ctx: Context) -> Result:
     fresh.write_text(html, encoding="utf-8")
     fresh.replace(path)  # whole or not at all, also when two write it
     where = str(path.relative_to(ctx.settings.local_dir))
-    ctx.conn.execute(decision.SQL["add_report"], (*ctx.key, ctx.session_date, where, provenance.hash_of(html)))
+    ctx.conn.execute(
+        decision.SQL["add_report"], (*ctx.key, ctx.session_date, where, provenance.hash_of(html), ctx.manifest_hash())
+    )
     ctx.conn.commit()
     return {"report": str(path)}
 
@@ -354,6 +365,8 @@ def run_bar(ctx: Context, say: Callable[[str, Result], None] = lambda stage, res
     if not turn(ctx):
         require_turn(ctx)  # nobody waits here as the DAG does
     run("ingest", lambda: ingest(ctx))
+    ctx = replace(ctx, settings=symbols.current(ctx.settings, ctx.conn))  # a name may have changed
+    ctx.conn.rollback()
     gate_open = bool(run("validate", lambda: validate(ctx))["gate_open"])
     run("settle", lambda: settle(ctx))
     if gate_open:

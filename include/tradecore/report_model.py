@@ -167,6 +167,8 @@ class QualityLine:
     gate_open: bool
     gate_reason: str
     suite_version: str
+    rows_warned: int = 0
+    docs_path: str = ""  # of the page of Data Docs, below the folder of the reports' folder; '': none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +179,27 @@ class QuarantineLine:
     expectation: str
     message: str
     record: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningLine:
+    """A row that was taken in, or closed the gate, with what was found about it."""
+
+    symbol: str
+    severity: str
+    expectation: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnomalyLine:
+    """Something odd in the history of a name, as the audit found it."""
+
+    kind: str
+    symbol: str
+    session: date
+    last: date
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,6 +359,9 @@ class SessionReport:
     steps: tuple[OrderStep, ...] = ()
     differences: tuple[DifferenceLine, ...] = ()
     risk: Mapping[str, Any] | None = None  # risk/measures/summary.py
+    warnings: tuple[WarningLine, ...] = ()
+    anomalies: tuple[AnomalyLine, ...] = ()
+    audit_first: date | None = None  # the anomalies are of the sessions from then on
 
     def __post_init__(self) -> None:
         if not self.equity or self.equity[-1].session_date != self.session_date:

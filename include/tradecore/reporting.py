@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 import psycopg
 
 from tradecore import sessions, waiting
-from tradecore.report_model import Limits, SessionReport
+from tradecore.errors import SessionError
+from tradecore.report_model import AnomalyLine, Limits, SessionReport
 from tradecore.settings import Settings
+from tradecore.storage import bars as stored
 from tradecore.storage import books, report_data
+
+AUDITED_SESSIONS = 60
+AUDIT_LINES = 40
 
 
 def session_report(
@@ -31,7 +37,7 @@ def session_report(
         for name, strategy in settings.trading.strategies.items()
         if "confidence_threshold" in strategy.params
     }
-    return report_data.load_session_report(
+    found = report_data.load_session_report(
         conn,
         book,
         bar_end_at,
@@ -41,6 +47,28 @@ def session_report(
         window=_window(settings, conn, book, bar_end_at),
         submitted=submitted,
     )
+    return _audited(settings, conn, found)
+
+
+def _audited(settings: Settings, conn: psycopg.Connection, report: SessionReport) -> SessionReport:
+    """Add what is odd about the sessions up to this one, as known when it was decided on; a page stays the same."""
+    from tradecore.anomalies import audit
+
+    record = books.find(conn, report.book)
+    manifest = conn.execute(stored.SQL["manifest"], (report.book, report.bar_end_at)).fetchone()
+    if record is None or manifest is None:
+        return report
+    calendar = sessions.calendar(record.calendar)
+    first = report.session_date
+    members = [m for m in stored.read_universe(conn, record.universe) if m.due(report.session_date)]
+    try:
+        for _ in range(AUDITED_SESSIONS - 1):
+            first = calendar.previous_session(first)
+        found = audit(settings, conn, members, first=first, last=report.session_date, as_of=manifest[0], kept_out=False)
+    except SessionError:  # nothing is loaded yet: the data section says so
+        return report
+    lines = [AnomalyLine(kind=a.kind, symbol=a.symbol, session=a.session, last=a.last, detail=a.detail) for a in found]
+    return replace(report, anomalies=tuple(lines[:AUDIT_LINES]), audit_first=first)
 
 
 def _window(

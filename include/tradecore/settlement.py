@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
-from tradecore import configurations, market, observation, provenance, venue_bar
+from tradecore import configurations, corrections, market, observation, provenance, venue_bar
 from tradecore.backtest import step
 from tradecore.context import SETTLED, Context, require_turn
 from tradecore.model import (
@@ -79,6 +80,7 @@ def settle_bar(ctx: Context) -> dict[str, object]:
             order_ids=moved.loaded.order_ids,
             as_of=ctx.as_of(),
             config_hash=configurations.keep(ctx.conn, ctx.settings, ctx.now),
+            manifest_hash=ctx.manifest_hash(),
         )
         moved.store()
         ctx.set_status("settled")
@@ -115,11 +117,13 @@ def _simulated(ctx: Context, params: StepParams) -> _Moved:
     axes = _axes(ctx)
     loaded = books.load(ctx.conn, ctx.book, ctx.previous_bar_end, axes, with_planned=True)
     bar, instruments = load_bar(ctx, axes)
-    after, journal = step.settle(loaded.book, market.bar_row(bar, 0), instruments, params)
+    book, late = corrections.put_right(ctx, loaded.book, axes, instruments)
+    after, journal = step.settle(book, market.bar_row(bar, 0), instruments, params)
 
     def store() -> None:
         _store_fills(ctx, journal, axes, loaded)
         store_events(ctx, journal, axes)
+        corrections.store(ctx, late, len(journal.events))
 
     return _Moved(axes=axes, loaded=loaded, after=step.canonical_book(after), journal=journal, store=store)
 
@@ -177,9 +181,11 @@ def bar_as_of(
     until: date = ctx.calendar.session_of(ctx.next_bar_end)
     previous = ctx.calendar.session_of(ctx.previous_bar_end)
     after = previous if previous != ctx.session_date else from_day(int(panel.day[0]))
-    actions = stored.read_actions(
-        ctx.conn, source=ctx.record.source, instruments=ids, after=after, until=until, as_of=as_of
-    )
+    where: dict[str, Any] = {"source": ctx.record.source, "instruments": ids, "as_of": as_of}
+    actions = stored.read_actions(ctx.conn, **where, after=after, until=until)
+    # what was delisted earlier and is still held, because nobody knew, is paid now
+    inception = ctx.calendar.session_of(ctx.record.inception_at)
+    actions += stored.read_actions(ctx.conn, **where, after=inception, until=after, kind="delisting")
     ns = to_ns(ctx.bar_end_at)
     deposit = ctx.conn.execute(books.SQL["deposits"], ctx.key).fetchone()
     person = ctx.conn.execute(books.SQL["person_state"], ctx.key).fetchone()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import psycopg
@@ -15,18 +17,22 @@ from tradecore.bars import Panel
 from tradecore.context import Context, held_instruments
 from tradecore.model import Instrument
 from tradecore.provenance import hash_of
-from tradecore.sessions import Calendar
+from tradecore.sessions import DAILY, Calendar
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
 from tradecore.storage import rollups, selection
 from tradecore.storage.bars import Action, Member, Quality, VersionRow
 from tradecore.units import PRICE_SCALE, from_day
 from tradecore.validation import (
+    QUARANTINE,
+    WARN,
     CheckRow,
+    Finding,
     SessionCheck,
     SessionVerdict,
     check_rows,
     content_hash,
+    suite_document,
     suite_version,
     validate,
 )
@@ -51,10 +57,12 @@ def validate_range(
     now: datetime,
     held: Sequence[Instrument] = (),
     again: bool = False,
+    docs: bool = False,
 ) -> dict[str, object]:
     """Validate each bar end whose newest content this suite has not judged (again: all); select what passed. Commits.
 
-    held: what the book holds is checked like a member, and counts for nothing where it has left the universe.
+    held: what the book holds is checked like a member, and counts for nothing where it has left the universe. docs:
+    write a page of Data Docs.
     """
     trading = settings.trading
     with conn.transaction():
@@ -63,14 +71,48 @@ def validate_range(
         fresh = [c for c in checks if again or not _judged(conn, settings, c)]
         failed = written = 0
         if fresh:
-            verdicts = validate(fresh, trading.validation)
+            page = _docs_page(settings, fresh[-1]) if docs else None
+            title = f"{trading.data.feed} {trading.book.timeframe} {fresh[-1].session_date}"
+            verdicts = validate(fresh, trading.validation, page=page, title=title)
             written, kept = _select(conn, settings, members, verdicts, versions, now)
+            where = str(page.relative_to(settings.local_dir)) if page else ""
+            _keep_suite(conn, settings, now)
             for verdict in verdicts:
-                failed += _record(conn, settings, verdict, kept, now)
+                failed += _record(conn, settings, verdict, kept, now, where)
             _alert_kept(settings, conn, kept, now)
     conn.commit()
     rollups.catch_up_quietly(conn)
     return {"validated": len(fresh), "known": len(checks) - len(fresh), "rows_failed": failed, "bars": written}
+
+
+def docs_page(ctx: Context) -> str:
+    """Return where the Data Docs of this bar's newest verdict are, below the folder of what is local; '' for none."""
+    known = stored.known_quality(
+        ctx.conn,
+        source=ctx.record.source,
+        timeframe=ctx.record.timeframe,
+        bar_end=ctx.bar_end_at,
+        universe=ctx.record.universe,
+        suite=suite_version(ctx.settings.trading.validation),
+    )
+    ctx.conn.rollback()
+    return known.docs_path if known else ""
+
+
+def _docs_page(settings: Settings, check: SessionCheck) -> Path:
+    """Return the page of the validation that ends with this bar."""
+    stamp = f"{check.session_date}"
+    if settings.trading.book.timeframe != DAILY:
+        stamp = f"{check.bar_end_at:%Y-%m-%dT%H%M}"
+    return settings.local_dir / "data_docs" / settings.trading.data.feed / f"{stamp}.html"
+
+
+def _keep_suite(conn: psycopg.Connection, settings: Settings, now: datetime) -> None:
+    """Write the suite down once, in the words of Great Expectations."""
+    version = suite_version(settings.trading.validation)
+    if conn.execute(stored.SQL["suite_known"], (version,)).fetchone() is None:
+        document = json.dumps(suite_document(settings.trading.validation), default=str)
+        conn.execute(stored.SQL["add_suite"], (version, document, now))
 
 
 def _judged(conn: psycopg.Connection, settings: Settings, check: SessionCheck) -> bool:
@@ -107,7 +149,12 @@ def _checks(
         calendar, calendar.previous_bar_end(ends[0][1], timeframe), timeframe, max(1, repeats)
     )
     panel = market.read_panel(conn, timeframe=timeframe, source=source, instruments=instruments, ends=before)
-    actions = stored.read_actions(conn, source=source, instruments=ids, after=before[0][0], until=sessions[-1])
+    of_source: dict[str, Any] = {"source": source, "instruments": ids, "until": sessions[-1]}
+    actions = stored.read_actions(conn, **of_source, after=before[0][0])
+    ended = stored.read_actions(conn, **of_source, after=date.min, kind="delisting")
+    ends_on = {a.instrument_id: a.ex_date for a in ended}
+    last_day = {m.instrument.instrument_id: ends_on.get(m.instrument.instrument_id, date.max) for m in members}
+    actions = [a for a in actions if a.kind != "delisting"] + ended
     rows: dict[datetime, list[CheckRow]] = defaultdict(list)
     mine, theirs = _by_instrument(versions), _by_instrument(actions)
     for column, instrument in enumerate(instruments):
@@ -125,7 +172,7 @@ def _checks(
             bar_end_at=e,
             is_session=calendar.is_session(d),
             rows=tuple(rows[e]),
-            due=tuple(m.instrument.symbol for m in members if m.due(d)),
+            due=tuple(m.instrument.symbol for m in members if m.due(d) and d < last_day[m.instrument.instrument_id]),
         )
         for d, e in ends
     ]
@@ -205,12 +252,21 @@ def _alert_kept(settings: Settings, conn: psycopg.Connection, kept: Sequence[Che
 
 
 def _record(
-    conn: psycopg.Connection, settings: Settings, verdict: SessionVerdict, kept: Sequence[CheckRow], now: datetime
+    conn: psycopg.Connection,
+    settings: Settings,
+    verdict: SessionVerdict,
+    kept: Sequence[CheckRow],
+    now: datetime,
+    docs_path: str,
 ) -> int:
-    """Store a verdict and its quarantine; return how many rows failed."""
+    """Store a verdict, its warnings and its quarantine; return how many rows failed."""
     trading, check = settings.trading, verdict.check
     for finding in verdict.findings:
         r = finding.row
+        if finding.severity != QUARANTINE:
+            _add_finding(conn, settings, finding, now)
+        if finding.severity == WARN:
+            continue
         conn.execute(
             stored.SQL["add_quarantine"],
             {
@@ -237,6 +293,8 @@ def _record(
             rows_failed=failed,
             members_due=verdict.members_due,
             members_seen=verdict.members_seen,
+            rows_warned=len(verdict.warned_rows),
+            docs_path=docs_path,
         ),
         source=trading.data.feed,
         timeframe=trading.book.timeframe,
@@ -249,6 +307,26 @@ def _record(
     return failed
 
 
+def _add_finding(conn: psycopg.Connection, settings: Settings, finding: Finding, now: datetime) -> None:
+    row = finding.row
+    conn.execute(
+        stored.SQL["add_finding"],
+        {
+            "source": settings.trading.data.feed,
+            "timeframe": settings.trading.book.timeframe,
+            "bar_end": row.bar_end_at,
+            "symbol": row.symbol,
+            "dup_no": row.dup_no,
+            "expectation": finding.expectation,
+            "suite": suite_version(settings.trading.validation),
+            "session": row.session_date,
+            "severity": finding.severity,
+            "message": finding.message,
+            "now": now,
+        },
+    )
+
+
 def write_manifest(ctx: Context) -> None:
     """Record what the data of this bar are, as of which time its stages read them. Commits.
 
@@ -258,7 +336,7 @@ def write_manifest(ctx: Context) -> None:
         stamp = selection.next_stamp(ctx.conn, ctx.record.source, ctx.now)
         found = _manifest(ctx)
         before = ctx.conn.execute(stored.SQL["manifest"], ctx.key).fetchone()
-        if before is None or before[1:] != (found["hash"], found["window_hash"]):
+        if before is None or before[1:] != (found["hash"], found["window_hash"], found["manifest"]):
             where = {"book": ctx.book, "bar_end": ctx.bar_end_at, "session": ctx.session_date, "as_of": stamp.at}
             ctx.conn.execute(stored.SQL["add_manifest"], {**where, **found})
             selection.set_clock(ctx.conn, ctx.record.source, stamp.at)
@@ -288,7 +366,7 @@ def _manifest(ctx: Context) -> dict[str, object]:
         until=ctx.calendar.next_session(ctx.session_date),
     )
     bar = panel.rows(rows - 1, rows)
-    return {
+    found: dict[str, object] = {
         "source": record.source,
         "hash": hash_of(
             [a.tolist() for a in (bar.open, bar.high, bar.low, bar.close, bar.volume)],
@@ -299,3 +377,5 @@ def _manifest(ctx: Context) -> dict[str, object]:
         "window_hash": provenance.data_hash(panel),
         "window_bars": int(panel.traded.sum()),
     }
+    sources = stored.bars_by_source(conn, timeframe=record.timeframe, panel=panel, source=record.source)
+    return {**found, "sources": json.dumps(sources), "manifest": hash_of(found, sources)}

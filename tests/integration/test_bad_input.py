@@ -348,7 +348,7 @@ REFUSED = (
         ),
         error="MalformedData",
         message="corporate_actions.csv, line 2: 'IBM,2005-02-01,splitt,2,1,,' is no corporate action"
-        " (kind must be split or dividend, and a symbol given).",
+        " (kind must be one of split, dividend, stock_dividend, symbol_change, delisting, and a symbol given).",
         next_step="Write it as symbol,ex_date,kind,ratio_num,ratio_den,dividend_usd,pay_date.",
         starts=True,
     ),

@@ -482,7 +482,7 @@ def test_late_corporate_action_changes_later_factors_only(project, conn, way: st
 
 
 def test_split_that_a_holder_learns_of_too_late_is_told_once(project, conn):
-    """The bars halve, unexplained; the split comes a session later: prices and factors get right, the book cannot."""
+    """The bars halve, unexplained; the split comes a session later: prices, factors and the book get right."""
     *_, second, third, fourth = project.sessions(7)
     project.trade(conn, *project.sessions(4))
     held = "SELECT qty_e6 FROM book_positions JOIN instrument_symbols USING (instrument_id) WHERE symbol = 'MSFT'" \
@@ -505,6 +505,8 @@ def test_split_that_a_holder_learns_of_too_late_is_told_once(project, conn):
     ((title, session, body),) = rows(conn, told)
     assert (title, session) == ("A split of MSFT became known too late", third)
     assert f"It went ex on {second}" in body
+    put_right = "SELECT qty_before_e6, qty_e6 FROM book_corrections"
+    assert rows(conn, put_right) == [(qty, 2 * qty)], "what was held before the split"
     bar = "SELECT count(*) FROM bars JOIN instrument_symbols USING (instrument_id) WHERE symbol = 'MSFT'" \
           " AND session_date >= %s AND adj_factor > 1.9"  # fmt: skip
     assert rows(conn, bar, second) == [(3,)], "explained now, selected, and adjusted"

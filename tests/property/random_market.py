@@ -105,6 +105,8 @@ def random_world(
             )
         )
     _actions(rng, ref_bars, odds)
+    if not calm:
+        _delistings(random.Random(-seed), ref_bars)
     for i in range(n):
         if rng.random() < odds["left"]:
             for bar in ref_bars[rng.randrange(bars) :]:
@@ -168,6 +170,16 @@ def _actions(rng: random.Random, bars: list[RefBar], odds: dict[str, float]) -> 
             if rng.random() < odds["dividend"]:
                 quote.dividend = Decimal(rng.randrange(1, 3_000_000)) / 10**6
                 quote.pay_day = rng.choice((None, bar.day, bar.day + 1, bar.day + 5))
+
+
+def _delistings(rng: random.Random, bars: list[RefBar]) -> None:
+    """Now and then a name ends at a stated price, also nothing or many times the last one; its quotes may go on."""
+    odds = rng.choice((0.0, 0.0, 0.03))
+    for bar in bars:
+        for quote in bar.quotes:
+            if bar.first_of_session and rng.random() < odds:
+                quote.split, quote.pay_day = (0, 1), None
+                quote.dividend = rng.choice((Decimal(0), Decimal(rng.randrange(1, 10**8)) / 10**6))
 
 
 def _params(rng: random.Random, n: int, strategies: int) -> RefParams:

@@ -9,6 +9,7 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
     venue,
     looking,
     replaying,
+    anomalies,
     research,
     sweeps,
     certifying,
@@ -23,6 +24,7 @@ from tradecore.cli import (  # noqa: I001 - the order of --help
 from tradecore.cli.shell import app, main
 
 __all__ = [
+    "anomalies",
     "app",
     "auditing",
     "backups",

@@ -42,7 +42,8 @@ app.add_typer(data, name="data")
 
 
 @contextmanager
-def _trouble_is_2() -> Iterator[None]:
+def trouble_is_2() -> Iterator[None]:
+    """Let errors of ours end a command with 2: 1 says that something differs."""
     try:
         yield
     except TradecoreError as error:
@@ -60,7 +61,7 @@ def _bars(found: Settings, conn: psycopg.Connection, book: str, day: str, bar: i
     return [bars[bar - 1]] if bar else bars
 
 
-def _time(text: str) -> datetime | None:
+def time_of(text: str) -> datetime | None:
     """Return a time, or None for 'now'. Without an offset it is UTC; a date alone is its end."""
     if text == "now":
         return None
@@ -94,9 +95,9 @@ def replay(
     """
     from tradecore.research.replay import run
 
-    with _trouble_is_2():
+    with trouble_is_2():
         found, as_now = load_settings(), as_of == "now"
-        at, wanted = _time(as_of) if as_of else None, _limits(limits) if limits else {}
+        at, wanted = time_of(as_of) if as_of else None, _limits(limits) if limits else {}
         changing = bool(config or limits)
         results = []
         with compiling(), connection(found) as conn:
@@ -171,7 +172,7 @@ def prove_day(day: Day, book: Book = "", bar: Bar = 0, as_json: Json = False) ->
     """
     from tradecore import pipeline
 
-    with _trouble_is_2():
+    with trouble_is_2():
         found = load_settings()
         results, differs = [], False
         with compiling(), connection(found) as conn:
@@ -209,14 +210,14 @@ def data_diff(
     from tradecore.context import book_calendar
     from tradecore.research.replay import changed
 
-    with _trouble_is_2():
+    with trouble_is_2():
         found = load_settings()
         if len(as_of) != 2:
             raise ConfigError("two times are compared: --as-of A --as-of B.", next_step="give both; 'now' is one")
         session = parse_day(day)
         book_calendar(found).session(session)
         with connection(found) as conn:
-            differs = changed.session_changes(found, conn, session, before=_time(as_of[0]), after=_time(as_of[1]))
+            differs = changed.session_changes(found, conn, session, before=time_of(as_of[0]), after=time_of(as_of[1]))
             conn.rollback()
     show(differs, as_json, changed.text(differs) or "  nothing differs")
     if differs:

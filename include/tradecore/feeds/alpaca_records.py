@@ -21,13 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tradecore.errors import MalformedData
-from tradecore.feeds.base import TRADE_DTYPE, CorporateAction, Reject, RowTuple
+from tradecore.feeds.base import TRADE_DTYPE, ActionKind, CorporateAction, Reject, RowTuple
 from tradecore.sessions import Calendar
 from tradecore.units import DIVIDEND_SCALE, to_ns, to_quanta
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = ("o", "h", "l", "c", "v")
 LONGEST_RATIO_DEN = 10_000
+ENDS = ("worthless_removals", "cash_mergers")
 _log = logging.getLogger(__name__)
 
 
@@ -144,8 +145,8 @@ def trade_rows(trades: Sequence[Any]) -> npt.NDArray[np.void]:
 def actions_of(documents: Iterable[Mapping[str, Any]], source: str) -> list[CorporateAction]:
     """Return the corporate actions of Alpaca's pages that a book can follow; others are named in the log.
 
-    Splits, cash and stock dividends. Raises MalformedData for one that cannot be read: a book that misses a split is
-    wrong by half.
+    Splits, cash and stock dividends, new names, removals as worthless, mergers for cash. Raises MalformedData for one
+    that cannot be read: a book that misses a split is wrong by half.
     """
     found: list[CorporateAction] = []
     for document in documents:
@@ -163,10 +164,26 @@ def actions_of(documents: Iterable[Mapping[str, Any]], source: str) -> list[Corp
 
 
 def _actions(group: str, record: Mapping[str, Any], source: str) -> list[CorporateAction]:
+    kind: ActionKind = "split"
+    if group in ENDS:  # what a share is paid with, 0 for nothing; the day on which it takes effect
+        symbol = record.get("acquiree_symbol") or record["symbol"]
+        paid = to_quanta(Decimal(record.get("rate") or 0), DIVIDEND_SCALE)
+        day = date.fromisoformat(record.get("effective_date") or record["process_date"])
+        return [CorporateAction(symbol=symbol, ex_date=day, kind="delisting", dividend_e6=paid, source=source)]
+    if group == "name_changes":
+        return [
+            CorporateAction(
+                symbol=record["old_symbol"],
+                ex_date=date.fromisoformat(record["process_date"]),
+                kind="symbol_change",
+                new_symbol=record["new_symbol"],
+                source=source,
+            )
+        ]
     if group in ("forward_splits", "reverse_splits"):
         ratio = _fraction(record["new_rate"]) / _fraction(record["old_rate"])
     elif group == "stock_dividends":
-        ratio = 1 + _fraction(record["rate"])
+        ratio, kind = 1 + _fraction(record["rate"]), "stock_dividend"
     elif group == "cash_dividends":
         return [
             CorporateAction(
@@ -185,7 +202,7 @@ def _actions(group: str, record: Mapping[str, Any], source: str) -> list[Corpora
         CorporateAction(
             symbol=record["symbol"],
             ex_date=date.fromisoformat(record["ex_date"]),
-            kind="split",
+            kind=kind,
             ratio_num=ratio.numerator,
             ratio_den=ratio.denominator,
             source=source,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,8 @@ TRADE_DTYPE = np.dtype(
     ]
 )
 
-ActionKind = Literal["split", "dividend"]
+ActionKind = Literal["split", "dividend", "stock_dividend", "symbol_change", "delisting"]
+ACTION_KINDS: tuple[ActionKind, ...] = get_args(ActionKind)
 Rows = npt.NDArray[np.void]
 RowTuple = tuple[str, date, int, float, float, float, float, float]
 
@@ -73,10 +74,12 @@ class SymbolFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorporateAction:
-    """A split or a dividend, effective before the open of its ex-date.
+    """A corporate action, effective before the open of its ex-date.
 
-    ratio_num new shares for ratio_den old ones (split); dividend_e6 in 1e-6 USD per share held before the
-    ex-date, in units of that day (dividend). pay_date is None where the vendor does not say.
+    ratio_num new shares for ratio_den old ones (split; stock dividend: old ones included, 21:20 for 5 %); dividend_e6
+    in 1e-6 USD per share held before the ex-date, in units of that day (dividend; delisting: what a share is paid
+    with, 0 for nothing). pay_date is None where the vendor does not say. new_symbol is the name from the ex-date on
+    (symbol change; the symbol is the name until then).
     """
 
     symbol: str
@@ -86,19 +89,25 @@ class CorporateAction:
     ratio_den: int = 1
     dividend_e6: int = 0
     pay_date: date | None = None
+    new_symbol: str = ""
     source: str
 
     def __post_init__(self) -> None:
-        if self.kind == "split":
-            possible = self.ratio_num > 0 and self.ratio_den > 0 and self.ratio_num != self.ratio_den
-            possible = possible and self.dividend_e6 == 0
-        else:
-            possible = self.kind == "dividend" and self.dividend_e6 > 0 and self.ratio_num == self.ratio_den == 1
-        if not possible:
+        whole, nothing = self.ratio_num == self.ratio_den == 1, self.dividend_e6 == 0
+        named = self.new_symbol not in ("", self.symbol)
+        possible = {
+            "split": min(self.ratio_num, self.ratio_den) > 0 and self.ratio_num != self.ratio_den and nothing,
+            "stock_dividend": self.ratio_num > self.ratio_den > 0 and nothing,
+            "dividend": self.dividend_e6 > 0 and whole,
+            "delisting": self.dividend_e6 >= 0 and whole,
+            "symbol_change": named and whole and nothing,
+        }
+        if not possible.get(self.kind, False) or (self.new_symbol and self.kind != "symbol_change"):
             raise MalformedData(
                 f"{self.symbol} {self.ex_date}: a {self.kind} of {self.ratio_num}:{self.ratio_den} and "
                 f"{self.dividend_e6} millionths of a USD cannot be.",
-                next_step="Correct the source: a split has a ratio other than 1:1, a dividend an amount.",
+                next_step="Correct the source: a split has a ratio other than 1:1, a stock dividend one above it, a "
+                "dividend an amount, a delisting a price of 0 or more, a symbol change another name.",
                 symbol=self.symbol,
                 ex_date=self.ex_date,
             )

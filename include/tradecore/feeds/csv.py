@@ -3,7 +3,9 @@
     AAPL.csv                daily bars of one symbol: session_date, open, high, low, close, volume
     anything.csv            daily bars of several: the same with a column `symbol`
     195m/*.csv              bars of another timeframe: the same with `bar_end_at` (2005-02-28T17:45Z)
-    corporate_actions.csv   symbol, ex_date, kind, ratio_num, ratio_den, dividend_usd, pay_date (optional)
+    corporate_actions.csv   symbol, ex_date, kind, ratio_num, ratio_den, dividend_usd, pay_date (optional), and where
+                            there is one the column new_symbol. Kinds: split, dividend, stock_dividend (its ratio with
+                            the old share: 21,20 for 5 %), symbol_change, delisting (dividend_usd: the price of a share)
 
 Prices in USD and volume in shares as traded. Further columns are not read. An empty number means that the
 vendor gave none (NaN). Fields are split at each comma, without quoting. A line that is no bar is rejected
@@ -20,12 +22,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 from tradecore.errors import MalformedData, NoDataYet, NoSuchSymbol
 from tradecore.feeds.base import (
+    ACTION_KINDS,
     MAX_SYMBOL_CHARS,
-    ActionKind,
     BarBatch,
     CorporateAction,
     Reject,
@@ -37,6 +38,7 @@ from tradecore.units import DIVIDEND_SCALE, to_ns, to_quanta
 
 PROJECT = Path(__file__).resolve().parents[3]
 ACTIONS_FILE = "corporate_actions.csv"
+NEW_SYMBOL = "new_symbol"
 PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
 ACTION_COLUMNS = ("symbol", "ex_date", "kind", "ratio_num", "ratio_den", "dividend_usd", "pay_date")
 
@@ -170,19 +172,22 @@ class CsvFeed:
     def _action(self, file: _File, number: int, line: str) -> CorporateAction:
         text = {column: file.field(line, column) for column in ACTION_COLUMNS}
         try:
-            if text["kind"] not in ("split", "dividend") or not text["symbol"]:
-                raise ValueError("kind must be split or dividend, and a symbol given")
+            if text["kind"] not in ACTION_KINDS or not text["symbol"]:
+                raise ValueError(f"kind must be one of {', '.join(ACTION_KINDS)}, and a symbol given")
+            if text["kind"] == "delisting" and not text["dividend_usd"]:
+                raise ValueError("a delisting states its price in dividend_usd, 0 for nothing")
             dividend = Decimal(text["dividend_usd"] or 0)
             if not dividend.is_finite():
                 raise ValueError(f"dividend_usd is {dividend}")
             return CorporateAction(
                 symbol=text["symbol"],
                 ex_date=date.fromisoformat(text["ex_date"]),
-                kind=cast(ActionKind, text["kind"]),
+                kind=text["kind"],
                 ratio_num=int(text["ratio_num"] or 1),
                 ratio_den=int(text["ratio_den"] or 1),
                 dividend_e6=to_quanta(dividend, DIVIDEND_SCALE),
                 pay_date=date.fromisoformat(text["pay_date"]) if text["pay_date"] else None,
+                new_symbol=file.field(line, NEW_SYMBOL) if NEW_SYMBOL in file.columns else "",
                 source=self._name,
             )
         except (ValueError, ArithmeticError, MalformedData) as error:

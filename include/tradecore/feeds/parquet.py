@@ -2,7 +2,8 @@
 
     anything.parquet            daily bars: symbol (or the file's name), session_date, open, high, low, close, volume
     195m/*.parquet              bars of another timeframe: the same with bar_end_at (a timestamp in UTC)
-    corporate_actions.parquet   symbol, ex_date, kind, ratio_num, ratio_den, dividend_usd, pay_date (optional)
+    corporate_actions.parquet   symbol, ex_date, kind, ratio_num, ratio_den, dividend_usd, pay_date, new_symbol
+                                (the last two optional)
 
 Prices in USD and volume in shares as traded; null means that there is no value (NaN). Only the rows asked for are read.
 A row that is no bar is rejected with its number within the file's answer.
@@ -241,6 +242,7 @@ def _action(row: Mapping[str, Any], source: str, path: Path) -> CorporateAction:
             ratio_den=int(row.get("ratio_den") or 1),
             dividend_e6=to_quanta(Decimal(str(row.get("dividend_usd") or 0)), DIVIDEND_SCALE),
             pay_date=_day(row["pay_date"]) if row.get("pay_date") else None,
+            new_symbol=row.get("new_symbol") or "",
             source=source,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, MalformedData) as error:

@@ -133,6 +133,9 @@ def split_order(order, want, num, den, tick, step):
     order[O_SPLIT_DEN] = 1
     if up == down:
         return
+    if up == 0:  # delisted
+        order[O_REM] = 0
+        return
     order[O_QTY] = trunc_to(mul_div_trunc(order[O_QTY], up, down), step)
     order[O_REM] = trunc_to(mul_div_trunc(order[O_REM], up, down), step)
     order[O_LIMIT] = mul_div_round(mul_div_round(order[O_LIMIT], down, up), 1, tick) * tick

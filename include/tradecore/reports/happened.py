@@ -14,6 +14,7 @@ _MONEY = {
     "deposit": "deposit of {}",
     "interest": "{} of interest on cash",
     "borrow_cost": "{} for borrowing what is short",
+    "delisted": "delisted: {} for what was held",
     "charge": "{} of interest less fees, booked as the broker reports it",
 }
 _QUANTITY = {

@@ -71,7 +71,7 @@ def actions_of(panel: Panel, found: Iterable[Action]) -> Actions:
     where = {i.instrument_id: k for k, i in enumerate(panel.instruments)}
     for action in found:
         i = where.get(action.instrument_id)
-        if i is None:
+        if i is None or not action.adjusts:
             continue
         rows = np.flatnonzero(panel.traded[:, i])
         k = int(np.searchsorted(panel.day[rows], to_day(action.ex_date)))

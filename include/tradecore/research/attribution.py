@@ -16,6 +16,7 @@ from tradecore import market
 from tradecore.backtest import step
 from tradecore.model import (
     EV_CASH_IN_LIEU,
+    EV_DELISTED,
     EV_DIVIDEND,
     EV_DIVIDEND_ASSUMED_PAID,
     EV_SPLIT,
@@ -34,12 +35,12 @@ from tradecore.portfolio._kernels import split_allocations
 from tradecore.research.backtest import Backtest, Inputs
 from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE
 
-INCOME = (EV_DIVIDEND, EV_DIVIDEND_ASSUMED_PAID, EV_CASH_IN_LIEU)
+INCOME = (EV_DIVIDEND, EV_DIVIDEND_ASSUMED_PAID, EV_CASH_IN_LIEU, EV_DELISTED)
 
 
 class Flows(NamedTuple):
     """What moved in each name at each bar, all [T, n]: shares filled (e6, signed), what they cost (USD, signed), fees,
-    and income (dividends, cash in lieu of fractions)."""
+    and income (dividends, cash in lieu of fractions, what a delisting paid)."""
 
     filled_e6: Ints
     cost_usd: Floats

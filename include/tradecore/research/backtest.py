@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from tradecore import market, provenance
+from tradecore import market, provenance, symbols
 from tradecore.backtest import step
 from tradecore.bars import adjusted
 from tradecore.context import book_calendar
@@ -59,6 +59,8 @@ def load(settings: Settings, conn: psycopg.Connection, *, first: date, last: dat
     after them, or has a session in between at which no member has a bar: what was never loaded would count as days
     without a trade. allow_gaps takes sessions in between as such days, and names them in the result.
     """
+    settings = symbols.current(settings, conn)
+    conn.rollback()
     trading, calendar = settings.trading, book_calendar(settings)
     timeframe, source = trading.book.timeframe, trading.data.feed
     if last < first:

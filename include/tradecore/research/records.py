@@ -14,6 +14,7 @@ from tradecore._kernels import mul_div_round
 from tradecore.backtest.step import FoldResult
 from tradecore.lot_matching import Method, Move, TaxLot, match, tax_lots
 from tradecore.model import (
+    EV_DELISTED,
     EV_SPLIT,
     EV_STOP_LOSS,
     EV_TAKE_PROFIT,
@@ -71,15 +72,17 @@ def _notional(fill: list[int]) -> int:
 
 
 def moves(fold: FoldResult, market: Bars) -> Iterator[tuple[Move, int]]:
-    """Yield each split of a holding and each fill with its fee, bar by bar, the splits of a bar first."""
+    """Yield each split or delisting of a holding and each fill with its fee, bar by bar, the fills of a bar last."""
     row_of = {int(ns): t for t, ns in enumerate(market.head[:, H_NS])}
-    splits = [e for e in fold.journal.events.tolist() if e[0] == EV_SPLIT]
+    splits = [e for e in fold.journal.events.tolist() if e[0] in (EV_SPLIT, EV_DELISTED)]
     fills = fold.journal.fills.tolist()
     k = 0
     for ns in sorted({e[4] for e in splits} | {f[F_BAR_NS] for f in fills}):
         t = row_of[ns]
         for e in splits:
-            if e[4] == ns:
+            if e[4] == ns and e[0] == EV_DELISTED:
+                yield Move(at_ns=ns, instrument=e[1], qty=-e[2], notional=abs(e[3])), 0
+            elif e[4] == ns:
                 ratio = (int(market.split_num[t, e[1]]), int(market.split_den[t, e[1]]))
                 yield Move(at_ns=ns, instrument=e[1], qty=e[3], ratio=ratio), 0
         while k < len(fills) and fills[k][F_BAR_NS] == ns:

@@ -100,15 +100,20 @@ def sessions_of(days: tuple[date, ...]) -> tuple[list[date], np.ndarray, np.ndar
 
 def total_returns(market: Market) -> Floats:
     """Return each name's return [T, n] at each bar with splits and dividends; NaN before its first bar, 0 while it
-    does not trade. A dividend is put back at the close of its ex-date, as in bars.next_factor."""
+    does not trade. A dividend is put back at the close of its ex-date, as in bars.next_factor; a delisting pays."""
     n_bars, n = market.head.shape[0] - 1, market.close.shape[1]
     out = np.full((n_bars, n), np.nan)
     last, factor = np.full(n, np.nan), np.ones(n)  # the last close, and what a share of then has become since
     for t in range(n_bars):
         traded, close = market.traded[t], market.close[t] / PRICE_SCALE
-        factor *= market.split_num[t] / market.split_den[t]
-        factor[traded] *= 1.0 + market.dividend[t, traded] / DIVIDEND_SCALE / close[traded]
+        gone = market.split_num[t] == 0
+        paid = np.where(gone, market.dividend[t] / DIVIDEND_SCALE * factor / last - 1.0, 0.0)
+        last[gone], factor[gone] = np.nan, 1.0
+        factor *= np.where(gone, 1.0, market.split_num[t] / market.split_den[t])
+        pays = traded & ~gone
+        factor[pays] *= 1.0 + market.dividend[t, pays] / DIVIDEND_SCALE / close[pays]
         out[t] = np.where(traded, close * factor / last - 1.0, np.where(np.isnan(last), np.nan, 0.0))
+        out[t, gone] = paid[gone]
         last[traded], factor[traded] = close[traded], 1.0
     return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -32,7 +33,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A corporate action as last known: ratio new:old for a split, dividend per share in 1e-6 USD."""
+    """A corporate action as last known: ratio new:old for a split or stock dividend; dividend per share in 1e-6 USD, of
+    a delisting the stated price; new_symbol of a symbol change."""
 
     instrument_id: int
     ex_date: date
@@ -42,6 +44,12 @@ class Action:
     dividend_e6: int
     pay_date: date | None
     known_at: datetime
+    new_symbol: str = ""
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether it changes what a share is worth while the instrument trades on."""
+        return self.kind in ("split", "stock_dividend", "dividend")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,12 +230,44 @@ def append_actions(
                 "den": a.ratio_den,
                 "dividend": a.dividend_e6,
                 "pay_date": a.pay_date,
+                "new_symbol": a.new_symbol,
                 "now": now,
             },
         ).fetchone()
         if row is not None:
             new.append(a)
     return new
+
+
+def withdraw_actions(
+    conn: psycopg.Connection,
+    *,
+    source: str,
+    instruments: Sequence[int],
+    first: date,
+    last: date,
+    kept: Iterable[Action],
+    now: datetime,
+) -> list[Action]:
+    """Append, as known from `now` on, that what is known of first..last and not among `kept` is withdrawn; return it.
+
+    instruments: those whose actions the vendor has told in full.
+    """
+    still = [(a.instrument_id, a.ex_date, a.kind) for a in kept]
+    rows = conn.execute(
+        SQL["withdraw_actions"],
+        {
+            "source": source,
+            "instruments": list(instruments),
+            "first": first,
+            "last": last,
+            "now": now,
+            "kept_instruments": [k[0] for k in still],
+            "kept_dates": [k[1] for k in still],
+            "kept_kinds": [k[2] for k in still],
+        },
+    ).fetchall()
+    return [_action(r) for r in rows]
 
 
 def read_actions(
@@ -238,26 +278,27 @@ def read_actions(
     after: date,
     until: date,
     as_of: datetime | None = None,
+    kind: str | None = None,
 ) -> list[Action]:
-    """Return the actions with after < ex_date <= until as known at as_of (None: now), by ex-date."""
+    """Return the actions (of one kind) with after < ex_date <= until in force as known at as_of (None: now)."""
     rows = conn.execute(
         SQL["actions"],
-        {"source": source, "instruments": list(instruments), "after": after, "until": until, "as_of": as_of},
+        {
+            "source": source,
+            "instruments": list(instruments),
+            "after": after,
+            "until": until,
+            "as_of": as_of,
+            "kind": kind,
+        },
     ).fetchall()
-    found = [
-        Action(
-            instrument_id=r[0],
-            ex_date=r[1],
-            kind=r[2],
-            ratio_num=r[3],
-            ratio_den=r[4],
-            dividend_e6=r[5],
-            pay_date=r[6],
-            known_at=r[7],
-        )
-        for r in rows
-    ]
+    found = [_action(r) for r in rows]
     return sorted(found, key=lambda a: (a.ex_date, a.instrument_id, a.kind))
+
+
+def _action(row: Sequence[Any]) -> Action:
+    names = ("instrument_id", "ex_date", "kind", "ratio_num", "ratio_den", "dividend_e6", "pay_date", "known_at")
+    return Action(**dict(zip((*names, "new_symbol"), row, strict=True)))
 
 
 _CELLS = ("open", "high", "low", "close", "volume")
@@ -347,6 +388,8 @@ class Quality:
     rows_failed: int
     members_due: int
     members_seen: int
+    rows_warned: int = 0
+    docs_path: str = ""
 
 
 def known_quality(
@@ -391,8 +434,22 @@ def add_quality(
             "coverage": quality.coverage_frac,
             "open": quality.gate_open,
             "reason": quality.gate_reason,
+            "warned": quality.rows_warned,
+            "docs": quality.docs_path,
         },
     )
+
+
+def bars_by_source(conn: psycopg.Connection, *, timeframe: str, source: str, panel: Panel) -> dict[str, int]:
+    """Return how many bars of a panel's range and names come from each vendor: {source: bars}."""
+    key = {
+        "timeframe": timeframe,
+        "source": source,
+        "instruments": [i.instrument_id for i in panel.instruments],
+        "first": from_ns(int(panel.bar_end_ns[0])),
+        "last": from_ns(int(panel.bar_end_ns[-1])),
+    }
+    return {str(name): int(count) for name, count in conn.execute(SQL["bars_by_source"], key).fetchall()}
 
 
 def session_days(bar_ends: Sequence[tuple[date, datetime]]) -> tuple[np.ndarray, np.ndarray]:

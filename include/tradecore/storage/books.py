@@ -129,16 +129,19 @@ def save(
     order_ids: dict[tuple[int, int], str],
     as_of: datetime | None = None,
     config_hash: str = "",
+    manifest_hash: str = "",
 ) -> str:
     """Store a canonical book after a bar; return its hash. Once per bar: the ledger is never rewritten.
 
-    as_of, config_hash: as of when the bar was read, and with which configuration it was settled, for a replay.
+    as_of, config_hash, manifest_hash: as of when the bar was read, with which configuration it was settled, and which
+    data that were, for a replay.
     """
     key = (name, bar_end)
     digest = state_hash(book, axes)
     with conn.cursor() as cur:
         cur.execute(
-            SQL["add_state"], (*key, session, *(int(x) for x in book.acct[:N_ORDERS]), digest, as_of, config_hash)
+            SQL["add_state"],
+            (*key, session, *(int(x) for x in book.acct[:N_ORDERS]), digest, as_of, config_hash, manifest_hash),
         )
         cur.executemany(
             SQL["add_position"],

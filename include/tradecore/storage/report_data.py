@@ -43,6 +43,7 @@ from tradecore.report_model import (
     StateChange,
     StrategyLine,
     TargetLine,
+    WarningLine,
 )
 from tradecore.storage import queries
 from tradecore.units import QTY_SCALE, WEIGHT_SCALE, from_quanta, shares, usd
@@ -98,6 +99,8 @@ def load_session_report(
     run = (read.first("run", version=version) if submitted else None) or {"outcome": "", "verdict": ""}
     real = state["kind"] != "simulated"
     sheet = read.rows("sheet", version=version)
+    quality = _quality(read, state["source"])
+    suite = quality.suite_version if quality else ""
     equity_e4, base_e4, peak_e4 = state["equity_e4"], state["prev_session_equity_e4"], state["peak_equity_e4"]
     gross_usd = sum((abs(line.value_usd) for line in positions), ZERO)
     return SessionReport(
@@ -126,7 +129,8 @@ def load_session_report(
         sheet=tuple(_order(read, row, with_status=submitted) for row in sheet),
         worked=tuple(_order(read, row, with_status=True) for row in read.rows("worked")),
         fills=_fills(read, state["session_date"]),
-        quality=_quality(read, state["source"]),
+        quality=quality,
+        warnings=tuple(WarningLine(**row) for row in read.rows("warnings", suite=suite)),
         quarantine=tuple(QuarantineLine(**row) for row in read.rows("quarantine")),
         events=tuple(EventLine(symbol=read.symbol(row.pop("instrument_id")), **row) for row in read.rows("events")),
         state_changes=_state_changes(read),
@@ -223,6 +227,9 @@ def _positions(read: _Reader, before: Row | None) -> tuple[PositionLine, ...]:
     for fill in read.rows("fills"):
         cash = _worth(fill["qty_e6"], fill["price_e4"])
         traded[fill["instrument_id"]] = traded.get(fill["instrument_id"], 0) + cash
+    for event in read.rows("events"):
+        if event["kind"] == "delisted":  # as if sold
+            traded[event["instrument_id"]] = traded.get(event["instrument_id"], 0) - event["amount"]
     nothing = {"qty_e6": 0, "mark_e4": 0, "stale_bars": 0, "cost_e4": 0}
     lines = []
     for instrument in {**now, **past, **traded}:
@@ -339,6 +346,8 @@ def _quality(read: _Reader, source: str) -> QualityLine | None:
         gate_open=row["gate_open"],
         gate_reason=row["gate_reason"],
         suite_version=row["suite_version"],
+        rows_warned=row["rows_warned"],
+        docs_path=row["docs_path"],
     )
 
 

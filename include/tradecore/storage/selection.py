@@ -195,7 +195,7 @@ def _factors(
 def _forward(links: Sequence[_Link], actions: Iterable[Action], before: tuple[float, date] | None) -> list[float]:
     """Return the factors of a chain: from the bar before it, an action counts at the first bar from its ex-date on."""
     factor, previous = before if before else (1.0, None)
-    due = [a for a in actions if previous is None or a.ex_date > previous]
+    due = [a for a in actions if a.adjusts and (previous is None or a.ex_date > previous)]
     values, k = [], 0
     for link in links:
         num, den, dividend = 1, 1, 0

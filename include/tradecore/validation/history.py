@@ -11,6 +11,7 @@ from typing import Protocol, SupportsFloat
 from tradecore.units import DIVIDEND_SCALE
 from tradecore.validation.records import CheckRow
 
+ADJUSTING = ("split", "stock_dividend", "dividend")
 OHLCV = tuple[float, ...]  # open, high, low, close in USD as traded, volume in shares
 
 
@@ -36,8 +37,10 @@ class RawBar(Protocol):
 
 
 class Action(Protocol):
-    """A split or dividend of the instrument."""
+    """A corporate action of the instrument."""
 
+    @property
+    def kind(self) -> str: ...
     @property
     def ex_date(self) -> date: ...
     @property
@@ -57,13 +60,16 @@ def check_rows(
 ) -> list[CheckRow]:
     """Return the check rows of one instrument, in time order.
 
-    Parameters: bars to check, any order; actions with an ex-date after the last bar of history; history, the
-    selected bars before them, oldest first, stale_repeat_bars of them; max_jump_frac of the rules.
+    Parameters: bars to check, any order; actions with an ex-date after the last bar of history, and a delisting
+    whenever it was; history, the selected bars before them, oldest first, stale_repeat_bars of them; max_jump_frac of
+    the rules.
     """
     last = calm = history[-1] if history else None
     run = _equal_at_the_end([values for _, values in history])
     rows: list[CheckRow] = []
     actions = sorted(actions, key=lambda action: action.ex_date)
+    end = min((action.ex_date for action in actions if action.kind == "delisting"), default=None)
+    actions = [action for action in actions if action.kind in ADJUSTING]
     ordered = sorted(bars, key=lambda bar: (bar.bar_end_at, bar.dup_no))
     for _, same_end in groupby(ordered, key=lambda bar: bar.bar_end_at):
         copies = list(same_end)
@@ -88,6 +94,7 @@ def check_rows(
                 repeats=repeats,
                 calm_close=calm[1][3] if calm is not None and calm is not last else None,
                 calm_ratio=calm_ratio if calm is not last else 1.0,
+                delisted_on=end if end is not None and end <= bar.session_date else None,
             )
             for bar in copies
         )

@@ -37,7 +37,7 @@ class CheckRow:
 
     calm_close and calm_ratio are the same for the last bar before it that was no jump itself, given where
     that is another one: after a jump, a bar may agree with either side. So a bad tick fails alone, and a
-    real move fails once and is confirmed by the bar after it.
+    real move fails once and is confirmed by the bar after it. delisted_on: since when there should be no bar.
     """
 
     symbol: str
@@ -54,6 +54,7 @@ class CheckRow:
     repeats: int
     calm_close: float | None = None
     calm_ratio: float = 1.0
+    delisted_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,10 @@ class SessionCheck:
     rows: tuple[CheckRow, ...]
 
 
+# What a failed expectation does: closes the gate of its bar end (and keeps the row out), keeps the row out, is told.
+BLOCK, QUARANTINE, WARN = SEVERITIES = ("block", "quarantine", "warn")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One row that failed one expectation, such as 'expect_column_values_to_be_between:open'."""
@@ -74,6 +79,7 @@ class Finding:
     row: CheckRow
     expectation: str
     message: str
+    severity: str = QUARANTINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +98,13 @@ class SessionVerdict:
 
     @property
     def failed_rows(self) -> set[CheckRow]:
-        """The rows with at least one finding."""
-        return {finding.row for finding in self.findings}
+        """The rows that are kept out: those with a finding that is more than a warning."""
+        return {finding.row for finding in self.findings if finding.severity != WARN}
+
+    @property
+    def warned_rows(self) -> set[CheckRow]:
+        """The rows that are taken in with a warning."""
+        return {finding.row for finding in self.findings} - self.failed_rows
 
 
 def content_hash(rows: Iterable[CheckRow], due: Iterable[str]) -> str:
@@ -101,7 +112,7 @@ def content_hash(rows: Iterable[CheckRow], due: Iterable[str]) -> str:
     digest = hashlib.sha256("|".join(sorted(due)).encode())
     lines = [
         f"{r.symbol},{r.bar_end_at.isoformat()},{r.dup_no},{r.open:.4f},{r.high:.4f},{r.low:.4f},{r.close:.4f},"
-        f"{r.volume:.0f},{r.expected_ratio:.9f}"
+        f"{r.volume:.0f},{r.expected_ratio:.9f}" + (f",{r.delisted_on}" if r.delisted_on else "")
         for r in rows
     ]
     for line in sorted(lines):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import great_expectations as gx
@@ -20,35 +21,47 @@ from great_expectations.data_context.types.base import (
 
 from tradecore.errors import MalformedData
 from tradecore.units import to_ns
-from tradecore.validation.records import CheckRow, Finding, Rules, SessionCheck, SessionVerdict, content_hash
+from tradecore.validation import docs
+from tradecore.validation.expectations import PRICES, ROW, VALUES, expectations
+from tradecore.validation.records import (
+    BLOCK,
+    WARN,
+    CheckRow,
+    Finding,
+    Rules,
+    SessionCheck,
+    SessionVerdict,
+    content_hash,
+)
 
-ROW = "row"
-PRICES = ("open", "high", "low", "close")
-VALUES = (*PRICES, "volume")
-KEYS = ("symbol", "bar_end_ns")
-HELPERS = ("above", "below", "jump_frac", "identical_bars", "is_session")
+SUITE = "bars"
 UNIQUE = "expect_compound_columns_to_be_unique:symbol,bar_end_ns"
-# Beyond these a value is a mistake and no market, though int64 quanta would hold it.
-MAX_PRICE_USD = 10_000_000.0
-MAX_VOLUME = 1e15
 
 Floats = npt.NDArray[np.float64]
 Gate = tuple[tuple[str, ...], float]  # members missing, coverage
 
 
-def run(checks: Sequence[SessionCheck], rules: Rules) -> list[SessionVerdict]:
-    """Judge five rows of one session or a whole history alike. See `validation.validate`.
+def run(
+    checks: Sequence[SessionCheck], rules: Rules, page: Path | None = None, title: str = ""
+) -> list[SessionVerdict]:
+    """Judge five rows of one session or a whole history alike, and write a page of Data Docs. See
+    `validation.validate`.
 
     Raises MalformedData where the rows do not have the expected form at all.
     """
     rows = [row for check in checks for row in check.rows]
     known = [check.is_session for check in checks for _ in check.rows]
     findings: dict[int, list[Finding]] = defaultdict(list)
-    for result in _validate(_columns(rows, known), _suite(rules)):
+    found = _validate(_columns(rows, known, float(rules.max_jump_frac)), expectations(rules))
+    for result in found.results:
         if not result.success:
             _collect(result, rows, findings)
-    gates = _gates(checks, findings)
-    closed = _closed(gates, rules)
+    if page is not None:
+        docs.write(page, found, title=title, at=checks[-1].bar_end_at)
+    bad = {number for number, these in findings.items() if any(f.severity != WARN for f in these)}
+    gates = _gates(checks, bad)
+    blocked = _blocked(checks, findings)
+    closed = _closed(gates, rules) | set(blocked)
     verdicts, start = [], 0
     for number, (check, (missing, coverage)) in enumerate(zip(checks, gates, strict=True)):
         numbers = range(start, start + len(check.rows))
@@ -62,14 +75,19 @@ def run(checks: Sequence[SessionCheck], rules: Rules) -> list[SessionVerdict]:
                 coverage_frac=coverage,
                 missing=missing,
                 gate_open=number not in closed,
-                gate_reason=_reason(missing, coverage, len(check.due), number in closed, rules),
+                gate_reason=blocked.get(number) or _reason(missing, coverage, len(check.due), number in closed, rules),
                 content_hash=content_hash(check.rows, check.due),
             )
         )
     return verdicts
 
 
-def _validate(columns: Mapping[str, Any], expectations: list[Any]) -> list[Any]:
+def suite_document(rules: Rules) -> dict[str, Any]:
+    """Return the suite as Great Expectations writes it down."""
+    return dict(gx.ExpectationSuite(name=SUITE, expectations=expectations(rules)).to_json_dict())
+
+
+def _validate(columns: Mapping[str, Any], expected: list[Any]) -> Any:
     """Run expectations over columns, in a context in memory that writes, draws and reports nothing."""
     config = DataContextConfig(
         store_backend_defaults=InMemoryStoreBackendDefaults(),
@@ -80,22 +98,25 @@ def _validate(columns: Mapping[str, Any], expectations: list[Any]) -> list[Any]:
     asset = context.data_sources.add_pandas("tradecore").add_dataframe_asset("bars")
     frame = pd.DataFrame(dict(columns))
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-    suite = gx.ExpectationSuite(name="tradecore", expectations=expectations)
+    suite = gx.ExpectationSuite(name=SUITE, expectations=expected)
     result_format = {
         "result_format": "COMPLETE",
         "unexpected_index_column_names": [ROW],
         "include_unexpected_rows": False,
     }
-    return list(batch.validate(suite, result_format=result_format).results)
+    return batch.validate(suite, result_format=result_format)
 
 
-def _columns(rows: Sequence[CheckRow], known: Sequence[bool]) -> dict[str, Any]:
+def _columns(rows: Sequence[CheckRow], known: Sequence[bool], max_jump: float) -> dict[str, Any]:
     """Return the table under test: a column per field and helper, and the numbers that findings refer to."""
     values: dict[str, Floats] = {
         name: np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in VALUES
     }
     previous = _jump(values, [(row.previous_close, row.expected_ratio) for row in rows])
     calm = _jump(values, [(row.calm_close, row.calm_ratio) for row in rows])
+    jump = np.fmin(previous, calm)
+    usable = (values["low"] > 0) & np.isfinite(values["high"])
+    wide = np.where(usable, values["high"] / np.where(usable, values["low"], 1.0) - 1.0, math.nan)
     return {
         ROW: np.arange(len(rows)),
         "symbol": np.array([row.symbol for row in rows], dtype=object),
@@ -104,9 +125,13 @@ def _columns(rows: Sequence[CheckRow], known: Sequence[bool]) -> dict[str, Any]:
         # fmax: a missing price is reported once, as missing
         "above": np.fmax(np.fmax(values["open"], values["low"]), values["close"]),
         "below": np.fmin(np.fmin(values["open"], values["high"]), values["close"]),
-        "jump_frac": np.fmin(previous, calm),
+        "jump_frac": jump,
         "identical_bars": np.array([row.repeats + 1 for row in rows], dtype=np.int64),
         "is_session": np.array(known, dtype=bool),
+        "is_listed": np.array([row.delisted_on is None for row in rows], dtype=bool),
+        "large_move": np.where(jump <= max_jump, jump, math.nan),  # beyond it the row is kept out for it
+        "range_frac": wide,
+        "moved_without_volume": np.where(values["volume"] == 0, np.nan_to_num(wide), 0.0),
     }
 
 
@@ -119,53 +144,6 @@ def _jump(values: Mapping[str, Floats], closes: Sequence[tuple[float | None, flo
         usable = np.isfinite(values[name]) & (values[name] > 0)
         jump = np.fmax(jump, np.abs(np.where(usable, values[name], math.nan) / base - 1))
     return jump
-
-
-def _suite(rules: Rules) -> list[Any]:
-    """Return the expectations of a row: form, values, keys, session, repeats, jumps."""
-    jump, repeat = float(rules.max_jump_frac), int(rules.stale_repeat_bars)
-    form = [ROW, *KEYS, *VALUES, *HELPERS]
-    suite: list[Any] = [gxe.ExpectTableColumnsToMatchSet(column_set=form, exact_match=True)]
-    for column in VALUES:
-        suite.append(gxe.ExpectColumnValuesToBeOfType(column=column, type_="float64"))
-        rule = _rule("no value is missing", column)
-        suite.append(gxe.ExpectColumnValuesToNotBeNull(column=column, meta=rule))
-    for column in PRICES:
-        rule = _rule(f"a price is above 0 and at most {MAX_PRICE_USD:,.0f} USD", column)
-        suite.append(
-            gxe.ExpectColumnValuesToBeBetween(
-                column=column, min_value=0, strict_min=True, max_value=MAX_PRICE_USD, meta=rule
-            )
-        )
-    rule = _rule(f"volume is 0 or more and at most {MAX_VOLUME:.0e} shares", "volume")
-    suite.append(gxe.ExpectColumnValuesToBeBetween(column="volume", min_value=0, max_value=MAX_VOLUME, meta=rule))
-    for upper, lower, text in (
-        ("high", "above", "high is at or above open, low and close"),
-        ("below", "low", "low is at or below open, high and close"),
-    ):
-        suite.append(
-            gxe.ExpectColumnPairValuesAToBeGreaterThanB(
-                column_A=upper,
-                column_B=lower,
-                or_equal=True,
-                ignore_row_if="either_value_is_missing",
-                meta=_rule(text, *PRICES),
-            )
-        )
-    rule = _rule("a symbol has one bar per bar end", "dup_no", *VALUES)
-    suite.append(gxe.ExpectCompoundColumnsToBeUnique(column_list=list(KEYS), meta=rule))
-    rule = _rule("a bar belongs to a session of the calendar", "session_date")
-    suite.append(gxe.ExpectColumnValuesToBeInSet(column="is_session", value_set=[True], meta=rule))
-    rule = _rule(f"fewer than {repeat} identical bars come in a row", "repeats", *VALUES)
-    suite.append(gxe.ExpectColumnValuesToBeBetween(column="identical_bars", max_value=repeat - 1, meta=rule))
-    text = f"prices are within {jump:.0%} of the adjusted previous close unless a corporate action explains it"
-    rule = _rule(text, "previous_close", "expected_ratio", *PRICES)
-    suite.append(gxe.ExpectColumnValuesToBeBetween(column="jump_frac", max_value=jump, meta=rule))
-    return suite
-
-
-def _rule(text: str, *fields: str) -> dict[str, Any]:
-    return {"rule": text, "fields": list(fields)}
 
 
 def _collect(result: Any, rows: Sequence[CheckRow], findings: dict[int, list[Finding]]) -> None:
@@ -183,7 +161,8 @@ def _collect(result: Any, rows: Sequence[CheckRow], findings: dict[int, list[Fin
         row = rows[number]
         shown = ", ".join(f"{field} {_text(getattr(row, field))}" for field in config.meta["fields"])
         message = f"{row.symbol} {row.session_date}: {shown}. Rule: {config.meta['rule']}."
-        findings[number].append(Finding(row=row, expectation=name, message=message))
+        severity = config.meta["severity"]
+        findings[number].append(Finding(row=row, expectation=name, message=message, severity=severity))
 
 
 def _columns_of(kwargs: Mapping[str, Any]) -> str:
@@ -210,14 +189,27 @@ def _text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _gates(checks: Sequence[SessionCheck], findings: Mapping[int, object]) -> list[Gate]:
+def _blocked(checks: Sequence[SessionCheck], findings: Mapping[int, Sequence[Finding]]) -> dict[int, str]:
+    """Return why the gate of a check closes whatever its coverage: its first finding that blocks."""
+    out: dict[int, str] = {}
+    row = 0
+    for number, check in enumerate(checks):
+        for _ in check.rows:
+            for finding in findings.get(row, ()):
+                if finding.severity == BLOCK:
+                    out.setdefault(number, finding.message)
+            row += 1
+    return out
+
+
+def _gates(checks: Sequence[SessionCheck], bad: Collection[int]) -> list[Gate]:
     """Return per check which members due have no good bar, and the share of those that have one."""
     gates: list[Gate] = []
     number = 0
     for check in checks:
         seen = set()
         for row in check.rows:
-            if number not in findings:
+            if number not in bad:
                 seen.add(row.symbol)
             number += 1
         missing = tuple(symbol for symbol in sorted(check.due) if symbol not in seen)
@@ -230,7 +222,7 @@ def _closed(gates: Sequence[Gate], rules: Rules) -> set[int]:
     counted = [len(missing) if coverage < float(rules.min_coverage) else 0 for missing, coverage in gates]
     columns = {ROW: np.arange(len(gates)), "missing_below_coverage": np.array(counted, dtype=np.int64)}
     gate = gxe.ExpectColumnValuesToBeBetween(column="missing_below_coverage", max_value=rules.max_missing)
-    (result,) = _validate(columns, [gate])
+    (result,) = _validate(columns, [gate]).results
     return {int(place[ROW]) for place in (result.result or {}).get("unexpected_index_list") or ()}
 
 

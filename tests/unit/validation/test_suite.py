@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -112,8 +113,14 @@ def checks(
     ]
 
 
-def found(verdicts: Sequence[SessionVerdict]) -> list[tuple[str, str, str]]:
-    return [(f.row.symbol, str(f.row.session_date), f.expectation) for v in verdicts for f in v.findings]
+def found(verdicts: Sequence[SessionVerdict], *severities: str) -> list[tuple[str, str, str]]:
+    """Return who failed what and when; without severities what keeps rows out."""
+    return [
+        (f.row.symbol, str(f.row.session_date), f.expectation)
+        for v in verdicts
+        for f in v.findings
+        if f.severity in (severities or ("block", "quarantine"))
+    ]
 
 
 def judge(symbol: str, day: date, change: Change) -> list[SessionVerdict]:
@@ -141,7 +148,7 @@ def test_the_whole_sample_passes_but_for_the_one_real_jump() -> None:
 
 def test_without_its_corporate_action_a_split_is_a_jump() -> None:
     given = checks(sample(FIRST, SPLIT), actions=())
-    (finding,) = [f for v in validate(given, RULES) for f in v.findings]
+    (finding,) = [f for v in validate(given, RULES) for f in v.findings if f.severity == "quarantine"]
     assert (finding.row.symbol, finding.row.session_date) == ("AAPL", SPLIT)
     assert finding.message == (
         "AAPL 2005-02-28: previous_close 88.99, expected_ratio 1, open 44.68, high 45.14, low 43.96, close 44.86. "
@@ -351,3 +358,65 @@ print(validation.validate([check], Rules)[0].gate_open)
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
     assert "Calculating" not in done.stderr, "no progress bars"
     assert list(tmp_path.iterdir()) == [], "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("change", "expectation"),
+    [
+        (with_(open=32.0, high=32.0, low=31.0, close=31.5), f"{BETWEEN}:large_move"),
+        (with_(high=31.0), f"{BETWEEN}:range_frac"),
+        (with_(volume=0.0), f"{BETWEEN}:moved_without_volume"),
+    ],
+)
+def test_a_warning_takes_the_row_in_and_is_told(change: Change, expectation: str) -> None:
+    verdicts = judge("MSFT", date(2005, 2, 25), change)
+    assert found(verdicts) == [], "nothing is kept out"
+    assert ("MSFT", "2005-02-25", expectation) in found(verdicts, "warn")
+    hit = next(v for v in verdicts if v.check.session_date == date(2005, 2, 25))
+    assert hit.warned_rows
+    assert (hit.members_seen, hit.gate_open, hit.failed_rows) == (4, True, set())
+
+
+def test_a_blocking_rule_closes_the_gate_whatever_the_coverage() -> None:
+    given = checks(sample(FIRST, SPLIT))
+    given[-1] = replace(given[-1], is_session=False, due=())
+    verdict = validate(given, RULES)[-1]
+    assert verdict.coverage_frac == 1.0
+    assert not verdict.gate_open
+    assert "Rule: a bar belongs to a session of the calendar" in verdict.gate_reason
+
+
+def test_a_bar_of_a_delisted_name_is_kept_out() -> None:
+    end = CorporateAction(
+        symbol="IBM", ex_date=date(2005, 2, 25), kind="delisting", dividend_e6=91_000_000, source="csv"
+    )
+    actions = FEED.actions(SYMBOLS, date(2000, 1, 1), date(2013, 3, 1))
+    verdicts = validate(checks(sample(FIRST, SPLIT), actions=[*actions, end]), RULES)
+    listed = "expect_column_values_to_be_in_set:is_listed"
+    assert found(verdicts) == [("IBM", "2005-02-25", listed), ("IBM", "2005-02-28", listed)]
+
+
+def test_data_docs_are_the_librarys_page_without_what_it_fetches(tmp_path: Path) -> None:
+    page = tmp_path / "csv" / "2005-02-28.html"
+    bars = plant(sample(FIRST, SPLIT), "MSFT", SPLIT, with_(close=math.nan))
+    made = []
+    for _ in range(2):
+        validate(checks(bars), RULES, page=page, title="csv 1d 2005-02-28")
+        made.append(page.read_bytes())
+    text = made[0].decode()
+    assert made[0] == made[1], "the same data give the same bytes"
+    for what in ("no value is missing", "Great Expectations", "csv 1d 2005-02-28", "block", "quarantine"):
+        assert what in text, what
+    assert not re.findall(r"""(?:src|href)=["']?https?:""", text)
+    assert "@import" not in text
+    assert "https:" not in text
+    assert "2005-02-28.html" in (page.parent / "index.html").read_text()
+
+
+def test_every_rule_says_what_its_failure_does() -> None:
+    document = validation.suite_document(RULES)
+    rules = [e for e in document["expectations"] if "rule" in (e.get("meta") or {})]
+    theirs = {"block": "critical", "quarantine": "warning", "warn": "info"}
+    assert {e["meta"]["severity"] for e in rules} == set(theirs)
+    assert all(e["severity"] == theirs[e["meta"]["severity"]] for e in rules)
+    assert len(rules) == 20

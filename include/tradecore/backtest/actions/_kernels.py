@@ -8,6 +8,7 @@ from tradecore.model import (
     CASH,
     DIVIDENDS,
     EV_CASH_IN_LIEU,
+    EV_DELISTED,
     EV_DIVIDEND,
     EV_DIVIDEND_ASSUMED_PAID,
     EV_RECEIVABLE_PAID,
@@ -38,11 +39,32 @@ def actions_at(bar):
 
 
 @kernel
+def close_delisted(book, i, price_e6, journal, ns):
+    """Settle 2, a delisting: what is held is paid at the stated price e6 a share, and the name is as never seen."""
+    qty, head = book.qty[i], book.lot_head[i]
+    amount = mul_div_round(qty, price_e6, 100_000_000)
+    if qty != 0:
+        book.acct[CASH] += amount
+        book.acct[REALISED] += amount
+        for k in range(head, head + book.lot_count[i]):
+            book.acct[REALISED] -= book.lot_cost[i, k]
+        log_event(journal, EV_DELISTED, i, qty, amount, ns)
+    book.qty[i] = 0
+    book.mark[i] = 0
+    book.lot_head[i] = 0
+    book.lot_count[i] = 0
+    for s in range(book.alloc.shape[0]):
+        book.alloc[s, i] = 0
+
+
+@kernel
 def apply_splits(book, bar, instruments, journal, scratch, ns):
     """Settle 2: bring quantities, lots, allocations, marks and working orders into the units of this bar."""
     for i in range(book.qty.shape[0]):
         num, den = bar.split_num[i], bar.split_den[i]
-        if num == den or book.mark[i] == 0:
+        if num == 0:
+            close_delisted(book, i, bar.dividend[i], journal, ns)
+        if num == 0 or num == den or book.mark[i] == 0:
             continue
         old_qty, old_mark = book.qty[i], book.mark[i]
         exact = mul_div_trunc(old_qty, num, den)

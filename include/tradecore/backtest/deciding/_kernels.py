@@ -21,7 +21,7 @@ from tradecore.risk.limits._kernels import limit_book, limit_names
 @inlined
 def in_next_units(book, left, split_num, split_den, step, shorts, quiet, flat, decision):
     """Write ref, qty and alloc of the decision in next-bar units, and who is to be flat [n]: who has left, and who is
-    short where nobody is to be. quiet 1: no name splits."""
+    short where nobody is to be, or delisted by then. quiet 1: no name splits."""
     n = book.qty.shape[0]
     ref, qty, alloc = decision.ref, decision.qty, decision.alloc
     for s in range(alloc.shape[0]):
@@ -34,7 +34,12 @@ def in_next_units(book, left, split_num, split_den, step, shorts, quiet, flat, d
     for i in range(n):
         ref[i] = book.mark[i]
     for i in range(n if quiet == 0 else 0):
-        if split_num[i] != split_den[i]:
+        if split_num[i] == 0:  # delisted by then: nothing is left to decide on
+            qty[i] = 0
+            flat[i] = True
+            for s in range(alloc.shape[0]):
+                alloc[s, i] = 0
+        elif split_num[i] != split_den[i]:
             qty[i] = trunc_to(mul_div_trunc(qty[i], split_num[i], split_den[i]), step[i])
             ref[i] = mul_div_round(ref[i], split_den[i], split_num[i])
             split_allocations(alloc, i, qty[i], split_num[i], split_den[i])

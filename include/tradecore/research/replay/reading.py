@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from tradecore import configurations, market, provenance
+from tradecore import configurations, corrections, market, provenance
 from tradecore.bars import Panel
 from tradecore.config_models import Trading
 from tradecore.context import Context
@@ -169,7 +169,8 @@ def _before(ctx: Context, axes: Axes) -> Any:
     """Return the book before the bar with the orders that met it; None at a real venue, whose fills are facts."""
     if ctx.record.kind != "simulated":
         return None
-    return books.load(ctx.conn, ctx.book, ctx.previous_bar_end, axes, with_planned=True, back_then=True).book
+    book = books.load(ctx.conn, ctx.book, ctx.previous_bar_end, axes, with_planned=True, back_then=True).book
+    return corrections.apply_stored(ctx.conn, ctx.book, ctx.bar_end_at, book, axes)
 
 
 def _ended(ctx: Context, known: dict[tuple[int, int], str]) -> tuple[tuple[int, int], ...]:

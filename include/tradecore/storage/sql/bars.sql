@@ -255,30 +255,46 @@ SELECT max(bar_end_at) FROM manifests WHERE source = %(source)s
 
 -- name: append_action
 INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num, ratio_den,
-                               dividend_e6, pay_date)
+                               dividend_e6, pay_date, new_symbol)
 SELECT %(instrument)s, %(ex_date)s, %(kind)s, %(source)s,
        CASE WHEN old.known_at IS NULL THEN %(known_at)s
             ELSE greatest(%(known_at)s, %(now)s, old.known_at + INTERVAL '1 microsecond') END,
-       %(assumed)s AND old.known_at IS NULL, %(num)s, %(den)s, %(dividend)s, %(pay_date)s
+       %(assumed)s AND old.known_at IS NULL, %(num)s, %(den)s, %(dividend)s, %(pay_date)s, %(new_symbol)s
 FROM (SELECT 1) one
 LEFT JOIN LATERAL (
     SELECT * FROM corporate_actions a
     WHERE a.instrument_id = %(instrument)s AND a.ex_date = %(ex_date)s AND a.kind = %(kind)s AND a.source = %(source)s
     ORDER BY known_at DESC LIMIT 1) old ON true
-WHERE old.known_at IS NULL OR (old.ratio_num, old.ratio_den, old.dividend_e6, old.pay_date)
-      IS DISTINCT FROM (%(num)s::integer, %(den)s::integer, %(dividend)s::bigint, %(pay_date)s::date)
+WHERE old.known_at IS NULL OR old.withdrawn
+   OR (old.ratio_num, old.ratio_den, old.dividend_e6, old.pay_date, old.new_symbol) IS DISTINCT FROM
+      (%(num)s::integer, %(den)s::integer, %(dividend)s::bigint, %(pay_date)s::date, %(new_symbol)s::text)
 RETURNING 1
 
+-- name: withdraw_actions
+INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num, ratio_den,
+                               dividend_e6, pay_date, new_symbol, withdrawn)
+SELECT instrument_id, ex_date, kind, source, greatest(%(now)s, known_at + INTERVAL '1 microsecond'), false, ratio_num,
+       ratio_den, dividend_e6, pay_date, new_symbol, true
+FROM (SELECT DISTINCT ON (instrument_id, ex_date, kind) * FROM corporate_actions
+      WHERE source = %(source)s AND instrument_id = ANY(%(instruments)s) AND ex_date BETWEEN %(first)s AND %(last)s
+      ORDER BY instrument_id, ex_date, kind, known_at DESC) newest
+WHERE NOT withdrawn AND given_by = '' AND (instrument_id, ex_date, kind) NOT IN (
+    SELECT * FROM unnest(%(kept_instruments)s::integer[], %(kept_dates)s::date[], %(kept_kinds)s::text[]))
+RETURNING instrument_id, ex_date, kind, ratio_num, ratio_den, dividend_e6, pay_date, known_at, new_symbol
+
 -- name: actions
-SELECT DISTINCT ON (instrument_id, ex_date, kind)
-       instrument_id, ex_date, kind, ratio_num, ratio_den, dividend_e6, pay_date, known_at
-FROM corporate_actions
-WHERE source = %(source)s AND instrument_id = ANY(%(instruments)s) AND ex_date > %(after)s AND ex_date <= %(until)s
-  AND known_at <= coalesce(%(as_of)s::timestamptz, 'infinity')
-ORDER BY instrument_id, ex_date, kind, known_at DESC
+-- In force: the newest version, where it does not say that the action is withdrawn.
+SELECT instrument_id, ex_date, kind, ratio_num, ratio_den, dividend_e6, pay_date, known_at, new_symbol
+FROM (SELECT DISTINCT ON (instrument_id, ex_date, kind) * FROM corporate_actions
+      WHERE source = %(source)s AND instrument_id = ANY(%(instruments)s) AND ex_date > %(after)s
+        AND ex_date <= %(until)s AND known_at <= coalesce(%(as_of)s::timestamptz, 'infinity')
+        AND kind = coalesce(%(kind)s::text, kind)
+      ORDER BY instrument_id, ex_date, kind, known_at DESC) newest
+WHERE NOT withdrawn
 
 -- name: quality_known
-SELECT content_hash, gate_open, gate_reason, coverage_frac, rows_checked, rows_failed, members_due, members_seen
+SELECT content_hash, gate_open, gate_reason, coverage_frac, rows_checked, rows_failed, members_due, members_seen,
+       rows_warned, docs_path
 FROM quality_results
 WHERE source = %(source)s AND timeframe = %(timeframe)s AND bar_end_at = %(bar_end)s AND universe = %(universe)s
   AND suite_version = %(suite)s
@@ -286,11 +302,41 @@ ORDER BY checked_at DESC LIMIT 1
 
 -- name: add_quality
 INSERT INTO quality_results (source, timeframe, bar_end_at, content_hash, suite_version, session_date, universe,
-    rows_checked, rows_failed, members_due, members_seen, coverage_frac, gate_open, gate_reason, checked_at)
+    rows_checked, rows_failed, members_due, members_seen, coverage_frac, gate_open, gate_reason, checked_at,
+    rows_warned, docs_path)
 VALUES (%(source)s, %(timeframe)s, %(bar_end)s, %(hash)s, %(suite)s, %(session)s, %(universe)s, %(checked)s,
-    %(failed)s, %(due)s, %(seen)s, %(coverage)s, %(open)s, %(reason)s, %(now)s)
+    %(failed)s, %(due)s, %(seen)s, %(coverage)s, %(open)s, %(reason)s, %(now)s, %(warned)s, %(docs)s)
 ON CONFLICT (source, timeframe, bar_end_at, universe, content_hash, suite_version) DO UPDATE
-SET checked_at = excluded.checked_at WHERE quality_results.checked_at < excluded.checked_at
+SET checked_at = excluded.checked_at, docs_path = coalesce(nullif(excluded.docs_path, ''), quality_results.docs_path)
+WHERE quality_results.checked_at < excluded.checked_at
+
+-- name: suite_known
+SELECT 1 FROM quality_suites WHERE suite_version = %s
+
+-- name: add_suite
+INSERT INTO quality_suites (suite_version, content, first_at) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+
+-- name: add_finding
+INSERT INTO quality_findings (source, timeframe, bar_end_at, symbol, dup_no, expectation, suite_version, session_date,
+                              severity, message, found_at)
+VALUES (%(source)s, %(timeframe)s, %(bar_end)s, %(symbol)s, %(dup_no)s, %(expectation)s, %(suite)s, %(session)s,
+        %(severity)s, %(message)s, %(now)s)
+ON CONFLICT DO NOTHING
+
+-- name: bars_by_source
+-- By the vendor that gave the bar: the second one's count where a decision in force took them.
+SELECT coalesce(a.second, b.source), count(*)
+FROM bars b
+LEFT JOIN (SELECT DISTINCT ON (instrument_id, bar_end_at) instrument_id, bar_end_at, chosen, second, second_known_at
+           FROM bar_arbitrations
+           WHERE timeframe = %(timeframe)s AND source = %(source)s AND instrument_id = ANY(%(instruments)s)
+             AND bar_end_at BETWEEN %(first)s AND %(last)s
+           ORDER BY instrument_id, bar_end_at, decided_at DESC) a
+    ON a.instrument_id = b.instrument_id AND a.bar_end_at = b.bar_end_at AND a.chosen = 'second'
+   AND a.second_known_at = b.known_at
+WHERE b.timeframe = %(timeframe)s AND b.source = %(source)s AND b.instrument_id = ANY(%(instruments)s)
+  AND b.bar_end_at BETWEEN %(first)s AND %(last)s
+GROUP BY 1 ORDER BY 1
 
 -- name: add_quarantine
 INSERT INTO quarantined_bars (source, timeframe, symbol, session_date, record, expectation, message, found_at)
@@ -299,12 +345,13 @@ ON CONFLICT DO NOTHING
 
 -- name: add_manifest
 INSERT INTO manifests (book, bar_end_at, session_date, as_of, bars_hash, bar_count, action_count, source, window_hash,
-                       window_bars)
+                       window_bars, sources, manifest_hash)
 VALUES (%(book)s, %(bar_end)s, %(session)s, %(as_of)s, %(hash)s, %(bars)s, %(actions)s, %(source)s, %(window_hash)s,
-        %(window_bars)s)
+        %(window_bars)s, %(sources)s, %(manifest)s)
 ON CONFLICT (book, bar_end_at) DO UPDATE
 SET as_of = excluded.as_of, bars_hash = excluded.bars_hash, bar_count = excluded.bar_count,
-    action_count = excluded.action_count, window_hash = excluded.window_hash, window_bars = excluded.window_bars
+    action_count = excluded.action_count, window_hash = excluded.window_hash, window_bars = excluded.window_bars,
+    sources = excluded.sources, manifest_hash = excluded.manifest_hash
 
 -- name: manifest
-SELECT as_of, bars_hash, window_hash FROM manifests WHERE book = %s AND bar_end_at = %s
+SELECT as_of, bars_hash, window_hash, manifest_hash FROM manifests WHERE book = %s AND bar_end_at = %s

@@ -59,7 +59,9 @@ UNION SELECT instrument_id FROM intents WHERE book = %(book)s AND bar_end_at = %
 -- name: missed_actions
 -- Actions that went ex on a bar that has settled, for a holder, and that the book knows nothing of: learned too late.
 SELECT DISTINCT s.symbol, a.ex_date, a.kind
-FROM corporate_actions a
+FROM (SELECT DISTINCT ON (instrument_id, ex_date, kind) * FROM corporate_actions
+      WHERE source = %(source)s AND ex_date >= %(first)s AND ex_date <= %(last)s AND kind <> 'symbol_change'
+      ORDER BY instrument_id, ex_date, kind, known_at DESC) a
 JOIN LATERAL (SELECT symbol FROM instrument_symbols s WHERE s.instrument_id = a.instrument_id
               ORDER BY valid_from DESC LIMIT 1) s ON true
 JOIN LATERAL (SELECT bar_end_at FROM book_states b WHERE b.book = %(book)s AND b.session_date >= a.ex_date
@@ -68,9 +70,11 @@ JOIN LATERAL (SELECT bar_end_at FROM book_states b WHERE b.book = %(book)s AND b
               ORDER BY bar_end_at DESC LIMIT 1) before ON true
 JOIN book_positions p ON p.book = %(book)s AND p.bar_end_at = before.bar_end_at
                      AND p.instrument_id = a.instrument_id AND p.qty_e6 <> 0
-WHERE a.source = %(source)s AND a.ex_date >= %(first)s AND a.ex_date <= %(last)s
+WHERE NOT a.withdrawn
   AND NOT EXISTS (SELECT 1 FROM book_events e WHERE e.book = %(book)s AND e.bar_end_at = ex.bar_end_at
-                  AND e.instrument_id = a.instrument_id AND e.kind LIKE a.kind || '%%')
+                  AND e.instrument_id = a.instrument_id
+                  AND e.kind LIKE CASE a.kind WHEN 'stock_dividend' THEN 'split' WHEN 'delisting' THEN 'delisted'
+                                              ELSE a.kind END || '%%')
 ORDER BY a.ex_date, s.symbol, a.kind
 
 -- name: lots
@@ -151,8 +155,8 @@ WHERE book = %s AND bar_end_at = %s AND version = %s
 -- name: add_state
 INSERT INTO book_states (book, bar_end_at, session_date, cash_e4, equity_e4, peak_equity_e4, prev_session_equity_e4,
     realised_e4, fees_e4, dividends_e4, trading_state, state_sessions, ordered_state,
-    state_hash, as_of, config_hash)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    state_hash, as_of, config_hash, manifest_hash)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: add_position
 INSERT INTO book_positions (book, bar_end_at, instrument_id, qty_e6, mark_e4, stale_bars) VALUES (%s, %s, %s, %s, %s, %s)

@@ -9,8 +9,9 @@ WHERE i.book = %s AND i.bar_end_at = %s AND i.leg = 0 -- a stop of what is kept 
 
 -- name: add
 INSERT INTO decisions (book, bar_end_at, version, inputs_hash, data_hash, config_hash, code_hash, state_hash, as_of,
-                       decided_at)
-VALUES (%(book)s, %(bar_end)s, %(version)s, %(inputs)s, %(data)s, %(config)s, %(code)s, %(state)s, %(as_of)s, %(now)s)
+                       decided_at, manifest_hash)
+VALUES (%(book)s, %(bar_end)s, %(version)s, %(inputs)s, %(data)s, %(config)s, %(code)s, %(state)s, %(as_of)s, %(now)s,
+        %(manifest)s)
 
 -- name: set_sheet
 UPDATE decisions SET sheet_hash = %(sheet)s
@@ -108,9 +109,11 @@ LEFT JOIN approvals a ON a.book = d.book AND a.bar_end_at = d.bar_end_at AND a.v
 WHERE d.book = %(book)s AND d.bar_end_at = %(bar_end)s ORDER BY d.version DESC LIMIT 1
 
 -- name: add_report
-INSERT INTO reports (book, bar_end_at, session_date, path, content_hash) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (book, bar_end_at) DO UPDATE SET path = excluded.path, content_hash = excluded.content_hash
-WHERE (reports.path, reports.content_hash) IS DISTINCT FROM (excluded.path, excluded.content_hash)
+INSERT INTO reports (book, bar_end_at, session_date, path, content_hash, manifest_hash) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (book, bar_end_at) DO UPDATE
+SET path = excluded.path, content_hash = excluded.content_hash, manifest_hash = excluded.manifest_hash
+WHERE (reports.path, reports.content_hash, reports.manifest_hash)
+      IS DISTINCT FROM (excluded.path, excluded.content_hash, excluded.manifest_hash)
 
 -- name: report
 SELECT path, content_hash FROM reports WHERE book = %s AND bar_end_at = %s

@@ -26,9 +26,10 @@ SELECT i.bar_end_at, i.line_no FROM sheet_cancels c JOIN intents i USING (client
 WHERE c.book = %s AND c.bar_end_at = %s AND c.version = %s ORDER BY i.bar_end_at, i.line_no
 
 -- name: symbols
+-- A name means the instrument that had it last: a configuration may keep one for a while after it was changed.
 SELECT DISTINCT ON (symbol) symbol, instrument_id FROM instrument_symbols
-WHERE symbol = ANY(%(symbols)s) AND valid_from <= %(day)s AND (valid_to IS NULL OR valid_to > %(day)s)
-ORDER BY symbol, valid_from DESC
+WHERE symbol = ANY(%(symbols)s)
+ORDER BY symbol, valid_from <= %(day)s DESC, valid_from DESC
 
 -- name: keep_proof
 INSERT INTO day_proofs (book, bar_end_at, session_date, verdict, stage, inputs, detail, hashes, proved_at)

@@ -61,11 +61,12 @@ WHERE f.book = %(book)s AND f.bar_end_at = %(bar_end)s
 ORDER BY f.fill_no
 
 -- name: splits
-SELECT DISTINCT ON (instrument_id, ex_date) instrument_id, ex_date, ratio_num, ratio_den
-FROM corporate_actions
-WHERE kind = 'split' AND source = %(source)s AND instrument_id = ANY(%(instruments)s) AND ex_date > %(after)s
-  AND ex_date <= %(session)s
-ORDER BY instrument_id, ex_date, known_at DESC
+SELECT instrument_id, ex_date, ratio_num, ratio_den
+FROM (SELECT DISTINCT ON (instrument_id, ex_date, kind) * FROM corporate_actions
+      WHERE kind IN ('split', 'stock_dividend') AND source = %(source)s AND instrument_id = ANY(%(instruments)s)
+        AND ex_date > %(after)s AND ex_date <= %(session)s
+      ORDER BY instrument_id, ex_date, kind, known_at DESC) newest
+WHERE NOT withdrawn
 
 -- name: strategies
 SELECT strategy AS name, ok, error FROM strategy_runs
@@ -120,7 +121,8 @@ WHERE i.book = %(book)s AND i.bar_end_at < %(bar_end)s AND i.leg = 0
 ORDER BY i.bar_end_at, i.line_no
 
 -- name: quality
-SELECT rows_checked, rows_failed, members_due, members_seen, coverage_frac, gate_open, gate_reason, suite_version
+SELECT rows_checked, rows_failed, members_due, members_seen, coverage_frac, gate_open, gate_reason, suite_version,
+       rows_warned, docs_path
 FROM quality_results
 WHERE source = %(source)s AND timeframe = %(timeframe)s AND universe = %(universe)s AND bar_end_at = %(bar_end)s
 ORDER BY checked_at DESC, content_hash LIMIT 1
@@ -129,6 +131,11 @@ ORDER BY checked_at DESC, content_hash LIMIT 1
 SELECT symbol, expectation, message, record FROM quarantined_bars
 WHERE source = %(source)s AND timeframe = %(timeframe)s AND session_date = %(session)s
 ORDER BY symbol, expectation, record
+
+-- name: warnings
+SELECT DISTINCT ON (symbol, expectation, dup_no) symbol, severity, expectation, message FROM quality_findings
+WHERE source = %(source)s AND timeframe = %(timeframe)s AND session_date = %(session)s AND suite_version = %(suite)s
+ORDER BY symbol, expectation, dup_no
 
 -- name: events
 SELECT kind, instrument_id, amount, detail FROM book_events
