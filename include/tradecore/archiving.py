@@ -225,7 +225,7 @@ def _head(path: Path) -> tuple[RawTable, dict[int, str], str]:
         return RAW_TABLES[head["table"]], symbols, str(head["hash"])
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise ArchiveError(
-            f"{path} is no archive of raw data: {type(error).__name__}: {error}.",
+            f"{path} is no archive of raw data: {type(error).__name__}: {str(error).rstrip('.')}.",
             next_step="`python -m tradecore data archives` lists the files",
             file=str(path),
         ) from error
