@@ -266,7 +266,6 @@ class Limits(NamedTuple):
     group_name: Ints  # [M] columns
     group_ppm: Ints  # [G]
     loss: Floats  # [K, n] loss of a unit of each name in a shock
-    one: Floats  # [n] ones: the loading of the net weight
     room: Floats  # [3, L]
     scenario: Floats  # [T + L - 1, n] returns
     market: Floats  # [T + L - 1] the index's, for who is not known
@@ -431,7 +430,6 @@ def no_limits(n_instruments: int) -> Limits:
         group_name=np.zeros(0, np.int64),
         group_ppm=np.zeros(0, np.int64),
         loss=np.zeros((0, n)),
-        one=np.ones(n),
         room=np.zeros((3, 0)),
         scenario=np.zeros((0, n)),
         market=np.zeros(0),

@@ -218,7 +218,6 @@ def limits(found: Outlook, n_bars: int) -> Limits:
         group_name=np.nonzero(plan.member)[1].astype(np.int64),
         group_ppm=plan.group_ppm,
         loss=plan.loss,
-        one=np.ones(n),
         room=np.empty((3, plan.tail_bars)),
         scenario=np.ascontiguousarray(found.returns[first : first + n_bars - 1 + plan.tail_bars]),
         market=np.ascontiguousarray(found.index[first : first + n_bars - 1 + plan.tail_bars]),

@@ -40,7 +40,7 @@ def name_total(weight, i):
 
 @inlined
 def scale_name(weight, i, room, total):
-    """Bring the weights of a name from a total to a room."""
+    """Bring the weights of a name from a total, above 0, to a room."""
     for s in range(weight.shape[0]):
         weight[s, i] = scaled(weight[s, i], room, total)
 
@@ -156,24 +156,47 @@ def kept_of(some, active, alloc, ref, equity, i):
 @kernel
 def cap_leverage(weight, some, active, alloc, ref, equity, cap_ppm, journal, ns):
     """Scale the book so that the positions, each the sum of all strategies, stay within a multiple of equity."""
-    total, kept = 0.0, 0.0
-    for i in range(weight.shape[1]):
-        mine = 0
-        for s in range(weight.shape[0]):
-            mine += weight[s, i]
-        total += abs(mine)
+    total, kept = 0, 0.0
+    if weight.shape[0] == 1:
+        for i in range(weight.shape[1]):
+            total += abs(weight[0, i])
+    else:
+        for i in range(weight.shape[1]):
+            mine = 0
+            for s in range(weight.shape[0]):
+                mine += weight[s, i]
+            total += abs(mine)
+    for i in range(weight.shape[1] if some else 0):
         kept += abs(kept_of(some, active, alloc, ref, equity, i))
     room = max(0.0, cap_ppm - kept)
     if total > room + weight.size:
-        log_event(journal, EV_LEVERAGE_CAP, -1, int(total), int(room), ns)
+        log_event(journal, EV_LEVERAGE_CAP, -1, total, int(room), ns)
         scale_book(weight, int(room * PPM / total))
+
+
+@kernel
+def cap_net(weight, some, active, alloc, ref, equity, cap_ppm, journal, ns):
+    """Scale the book so that long less short stays within +-cap: cap_loading with ones, in whole ppm."""
+    whole, kept = 0, 0.0
+    for s in range(weight.shape[0]):
+        for i in range(weight.shape[1]):
+            whole += weight[s, i]
+    for i in range(weight.shape[1] if some else 0):
+        kept += kept_of(some, active, alloc, ref, equity, i)
+    if whole < 0:
+        whole, kept = -whole, -kept
+    bound = max(float(cap_ppm), abs(kept))
+    if whole + kept <= bound + weight.size or whole == 0:
+        return
+    log_event(journal, EV_NET_CAP, -1, int(whole + kept), int(bound), ns)
+    scale_book(weight, int((bound - kept) * PPM / whole))
 
 
 @kernel
 def cap_loading(weight, some, active, alloc, ref, equity, loading, one_sided, cap_ppm, kind, at, journal, ns):
     """Scale the book so that the sum of weight * loading stays within +-cap, or one-sided below it.
 
-    What is kept beyond the cap moves the cap to itself. loading [n]: ones for the net weight, betas, losses a unit.
+    What is kept beyond the cap moves the cap to itself. loading [n]: betas, losses of a unit.
     """
     total, kept = 0.0, 0.0
     for i in range(weight.shape[1]):
@@ -292,8 +315,7 @@ def limit_book(weight, kept_ppm, active, alloc, ref, equity, limits, params, jou
     if params.max_leverage_ppm >= 0:
         cap_leverage(weight, some, active, alloc, ref, equity, params.max_leverage_ppm, journal, ns)
     if params.max_net_ppm >= 0:
-        cap, load = params.max_net_ppm, limits.one
-        cap_loading(weight, some, active, alloc, ref, equity, load, False, cap, EV_NET_CAP, -1, journal, ns)
+        cap_net(weight, some, active, alloc, ref, equity, params.max_net_ppm, journal, ns)
     if params.max_beta_ppm >= 0:
         cap, load = params.max_beta_ppm, limits.beta
         cap_loading(weight, some, active, alloc, ref, equity, load, False, cap, EV_BETA_CAP, -1, journal, ns)
@@ -314,7 +336,6 @@ def limits_at(limits, t):
         limits.group_name,
         limits.group_ppm,
         limits.loss,
-        limits.one,
         limits.room,
         limits.scenario[t : t + bars],
         limits.market[t : t + bars],
