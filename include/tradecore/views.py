@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from tradecore import execution_views, maintenance, waiting
+from tradecore import execution_views, machine, maintenance, waiting
 from tradecore import settings as configured
 from tradecore.context import book_calendar
 from tradecore.errors import BookError, TradecoreError
@@ -272,6 +272,7 @@ def doctor(now: datetime) -> list[dict[str, Any]]:
     try:
         loaded = configured.load()
         found.append(_finding("settings", True, f"{loaded.config_path.name}, {len(loaded.warnings)} warnings"))
+        found += [_finding(f.what, f.ok, f.found, f.next_step) for f in machine.findings(loaded, now)]
         calendar = book_calendar(loaded)
         found.append(
             _finding(
@@ -311,6 +312,7 @@ def _database_findings(loaded: Settings, conn: psycopg.Connection, now: datetime
                 str(state.get("next_step", "python -m tradecore status")),
             )
         )
+        out += [_finding(f.what, f.ok, f.found, f.next_step) for f in machine.service_findings(loaded, conn, now)]
         out += maintenance.findings(loaded, conn, now)
         place = execution_views.venue(loaded, conn, loaded.trading.book.name)
         out.append(_finding("venue", not place["missing"], place["text"], "; ".join(place["missing"])))

@@ -105,3 +105,6 @@ SELECT event_no, status, happened_at, detail FROM order_events WHERE client_orde
 -- name: checks
 SELECT run_no, check_no, name, passed, detail, checked_at FROM check_results
 WHERE client_order_id = %s ORDER BY run_no, check_no
+
+-- name: newest_session
+SELECT max(session_date) FROM bars;
