@@ -18,6 +18,8 @@ from tradecore.bars import Panel, adjusted
 from tradecore.config_models import Execution, Risk
 from tradecore.market import bar_row, instrument_arrays
 from tradecore.model import H_COLUMNS, Capital, Instrument, Market, new_book
+from tradecore.risk.measures.summary import Portfolio, summary
+from tradecore.risk.outlook import Plan, outlook
 from tradecore.units import MONEY_SCALE, PRICE_SCALE, QTY_SCALE
 
 INSTRUMENTS = (
@@ -27,6 +29,7 @@ INSTRUMENTS = (
 DAY_NS = 86_400_000_000_000
 FIRST_DAY = 12_000  # 2002-11-09: strategies that ask for the next session find it in the table
 LOOKBACK = 3
+MEASURED = 10  # bars behind a measured risk
 
 
 def warm_serial_kernels() -> None:
@@ -54,6 +57,7 @@ def warm_serial_kernels() -> None:
     )
     step.plan(book, decision, bar_row(market, 0), bar_row(market, 1), instruments, params)
     step.in_next_units(book, bar_row(market, 1), instruments)
+    _measure()
 
 
 def _score() -> None:
@@ -62,6 +66,34 @@ def _score() -> None:
         rule = strategies.load(kind)
         params = rule.params_model()
         strategies.score_last(rule, params, _panel(rule.lookback(params)))
+
+
+def _measure() -> None:
+    """Measure the risk of a book of both names, as the report does."""
+    panel, n = _panel(MEASURED + 1), len(INSTRUMENTS)
+    plan = Plan(
+        restricted=np.zeros(n, np.bool_),
+        lookback_bars=MEASURED,
+        member=np.zeros((0, n), np.bool_),
+        group_ppm=np.zeros(0, np.int64),
+        loss=np.zeros((0, n)),
+    )
+    value = panel.close * panel.volume
+    returns, index, _ = outlook(plan, adjusted(panel.close, panel), value).window(0, MEASURED)
+    summary(
+        Portfolio(
+            symbols=panel.symbols,
+            weight=np.full(n, 0.5),
+            returns=np.ascontiguousarray(returns),
+            index=np.ascontiguousarray(index),
+            value=value[-1].astype(np.float64),
+            traded_value=np.asarray(value.mean(axis=0)),
+            stresses={},
+            stop_frac=None,
+            participation_frac=0.1,
+            decay=0.94,
+        )
+    )
 
 
 def _panel(rows: int) -> Panel:
