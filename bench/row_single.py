@@ -16,7 +16,6 @@ from ratios import Row
 from row_portfolio import params
 from row_sweep import MINUTES, MINUTES_A_YEAR, walk
 
-from tradecore import indicators as ta
 from tradecore.backtest import step
 from tradecore.model import EQUAL_WEIGHT, H_COLUMNS, H_QUIET, Capital, Instruments, Market, new_book
 
@@ -40,14 +39,23 @@ def in_c(open_: np.ndarray, close: np.ndarray) -> Callable[[], Any]:
     return contestant
 
 
-@njit(cache=True)
-def crossings(fast, slow, scores, decides):
-    """Write the scores [T, 1, 1], 1 while the fast average is above the slow one, and where they change [T]."""
-    before = 0.0
-    for t in range(fast.size):
-        now = 1.0 if fast[t] > slow[t] else 0.0
-        scores[t, 0, 0] = now
+@njit(cache=True, error_model="numpy")
+def crossings(close, fast, slow, scores, decides):
+    """Write where the fast average of closes [T] goes above or below the slow one, decides [T], and there the score,
+    1 above, scores [T, 1, 1]; by running sums as C does. Nobody reads the scores of other bars."""
+    fast_sum, slow_sum, before = 0.0, 0.0, False
+    fast_scale, slow_scale = 1.0 / fast, 1.0 / slow
+    for t in range(close.size):
+        fast_sum += close[t]
+        slow_sum += close[t]
+        if t >= fast:
+            fast_sum -= close[t - fast]
+        if t >= slow:
+            slow_sum -= close[t - slow]
+        now = t >= slow - 1 and fast_sum * fast_scale > slow_sum * slow_scale
         decides[t] = now != before
+        if now != before:
+            scores[t, 0, 0] = 1.0 if now else 0.0
         before = now
 
 
@@ -88,11 +96,11 @@ def folded(open_: np.ndarray, close: np.ndarray) -> Callable[[], step.FoldResult
     instruments = Instruments(np.ones(1, np.int64), np.ones(1, np.int64))
     capital = Capital(np.ones(1), np.ones((1, 1), np.bool_))
     volatility = np.zeros((close.size, 1))
-    scores, decides = np.empty((close.size, 1, 1)), np.empty(close.size, np.bool_)
+    scores, decides = np.full((close.size, 1, 1), np.nan), np.empty(close.size, np.bool_)
 
     def contestant() -> step.FoldResult:
         book = new_book(cash_e4=round(CASH_USD * 1e4), n_instruments=1, n_strategies=1, n_lots=8, n_orders=2)
-        crossings(ta.sma(close, FAST), ta.sma(close, SLOW), scores, decides)
+        crossings(close, FAST, SLOW, scores, decides)
         return step.fold(book, bars, scores, capital, volatility, instruments, rules, decides, records=False)
 
     return contestant

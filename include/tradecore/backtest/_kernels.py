@@ -64,24 +64,33 @@ from tradecore.risk.limits._kernels import limits_at
 EVENTS_A_NAME, EVENTS_A_BAR = 20, 200  # the most that one bar writes: 64 groups and 64 shocks among them
 DONE, NEED_ROOM, NEED_RECEIVABLE_SLOT = range(3)
 YEAR_PPM = 360 * 1_000_000  # money-market year
+FEW = 8  # names, for which it is not worth to begin with several at once
 
 
 @inlined
 def mark_names(book, bar):
-    """Mark at the close, count stale marks; return what the positions are worth."""
-    worth, wide = 0, 0
+    """Mark at the close, count stale marks."""
     for i in range(book.qty.shape[0]):
-        trades, close, mark, stale, held = bar.traded[i], bar.close[i], book.mark[i], book.stale[i], book.qty[i]
-        price = close if trades else mark
-        part = quotient(abs(held) * price + 500_000, 1_000_000)  # rounded half up
-        book.mark[i] = price
+        trades, close, mark, stale = bar.traded[i], bar.close[i], book.mark[i], book.stale[i]
+        book.mark[i] = close if trades else mark
         book.stale[i] = 0 if trades else stale + 1
+
+
+@inlined
+def worth_of_positions(qty, mark):
+    """Return the sum of round(qty * mark / 1e6): of many names several at once, of few one after the other."""
+    n, worth, wide = qty.shape[0], 0, 0
+    for i in range(n if n > FEW else 0):
+        held, price = qty[i], mark[i]
+        part = quotient(abs(held) * price + 500_000, 1_000_000)  # rounded half up
         worth += -part if held < 0 else part
         wide += not fits(abs(held), price)
-    if wide > 0:
-        worth = 0
-        for i in range(book.qty.shape[0]):
-            worth += mul_div_round(book.qty[i], book.mark[i], 1_000_000)
+    if n > FEW and wide == 0:
+        return worth
+    worth = 0
+    for i in range(n):
+        if qty[i] != 0:
+            worth += mul_div_round(qty[i], mark[i], 1_000_000)
     return worth
 
 
@@ -98,7 +107,8 @@ def log_marks(book, params, journal, ns):
 @inlined
 def mark_book(book, bar, params, journal, owed, ns):
     """Settle 5 and 6: mark at the close, count stale marks, and compute the equity; owed: the receivables."""
-    book.acct[EQUITY] = book.acct[CASH] + mark_names(book, bar) + owed
+    mark_names(book, bar)
+    book.acct[EQUITY] = book.acct[CASH] + worth_of_positions(book.qty, book.mark) + owed
     if journal is not None:
         log_marks(book, params, journal, ns)
 
