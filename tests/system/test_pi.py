@@ -205,7 +205,8 @@ def setup(machine: Path, *arguments: str) -> str:
     """Run setup_pi.sh in it, in a mount namespace of its own: /proc is there, and nothing stays mounted."""
     script = (
         'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/run" &&'
-        ' mkdir -p "$0/run/postgresql" && exec chroot "$0" sh /root/deploy/setup_pi.sh "$@"'
+        ' mkdir -p "$0/run/postgresql" && exec chroot "$0" sh -c \'chown postgres: /run/postgresql 2>/dev/null;'
+        ' exec sh /root/deploy/setup_pi.sh "$@"\' setup "$@"'
     )
     done = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, str(machine), *arguments],
