@@ -31,13 +31,17 @@ class Mutant:
     def apply(self, root: Path) -> str:
         """Plant it in the tree below root; return the file as it was. Raises ValueError if it does not fit."""
         path = root / "include/tradecore" / self.file
-        before = after = path.read_text(encoding="utf-8")
-        for old, new in self.edits:
-            if after.count(old) != 1:
-                raise ValueError(f"mutant {self.name!r}: {after.count(old)} times in {self.file}: {old!r}")
-            after = after.replace(old, new)
-        path.write_text(after, encoding="utf-8")
+        before = path.read_text(encoding="utf-8")
+        path.write_text(self.planted(before), encoding="utf-8")
         return before
+
+    def planted(self, text: str) -> str:
+        """Return the file's text with the fault in it. Raises ValueError if it does not fit."""
+        for old, new in self.edits:
+            if text.count(old) != 1:
+                raise ValueError(f"mutant {self.name!r}: {text.count(old)} times in {self.file}: {old!r}")
+            text = text.replace(old, new)
+        return text
 
 
 KERNEL = (
@@ -166,7 +170,12 @@ SHELL = (
     Mutant(
         "the window ends a bar early",
         "decision.py",
-        (("bar_ends_until(ctx.calendar, ctx.bar_end_at, ", "bar_ends_until(ctx.calendar, ctx.previous_bar_end, "),),
+        (
+            (
+                "ends = market.bar_ends_until(ctx.calendar, ctx.bar_end_at, ctx.record.timeframe, rows)",
+                "ends = market.bar_ends_until(ctx.calendar, ctx.previous_bar_end, ctx.record.timeframe, rows)",
+            ),
+        ),
     ),
     Mutant("orders do not age", "storage/books.py", (("O_AGE: age,", "O_AGE: 0,"),)),
     Mutant(

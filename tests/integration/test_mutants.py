@@ -71,6 +71,13 @@ class Copy:
         print(f"proof: {len(mutants)} planted changes, each turned `{arguments[0]}` red")
 
 
+@pytest.mark.parametrize("mutant", [*KERNEL, *SHELL], ids=lambda mutant: mutant.name)
+def test_a_planted_change_fits_the_source_as_it_is(mutant: Mutant):
+    """`make mutants` takes minutes; a text that no longer stands in its file is seen here."""
+    path = REPO / "include/tradecore" / mutant.file
+    compile(mutant.planted(path.read_text(encoding="utf-8")), str(path), "exec")
+
+
 @pytest.mark.parametrize("count", [pytest.param(SOME, id="some"), ALL])
 def test_planted_kernel_changes_turn_the_reference_red(tmp_path: Path, count: int | None):
     copy = Copy(tmp_path)
