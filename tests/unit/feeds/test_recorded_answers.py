@@ -69,6 +69,7 @@ ACTIONS = {
         {"ex_date": "2024-08-07", "payable_date": "2024-08-26", "rate": Decimal("0.086928"), "symbol": "ZMTBY"},
     ],
     "cash_mergers": [{"acquiree_symbol": "GLOP", "effective_date": "2023-07-17", "rate": Decimal("5.37")}],
+    "spin_offs": [{"ex_date": "2023-08-15", "new_rate": 1, "new_symbol": "KLG", "source_rate": 4, "source_symbol": "K"}],
 }
 
 
@@ -117,12 +118,13 @@ def test_alpacas_trades_keep_nanoseconds_and_ids() -> None:
 
 def test_alpacas_actions_are_exact_and_what_nothing_follows_is_named(caplog: pytest.LogCaptureFixture) -> None:
     found = {a.symbol: a for a in records.actions_of([ACTIONS], "alpaca")}
-    assert set(found) == {"MNTS", "SRE", "MSBC", "FCF", "ZMTBY"}
+    assert set(found) == {"MNTS", "SRE", "MSBC", "FCF", "ZMTBY", "GLOP"}
     assert [(found[s].ratio_num, found[s].ratio_den) for s in ("MNTS", "SRE", "MSBC")] == [(1, 50), (2, 1), (21, 20)]
     assert (found["FCF"].dividend_e6, found["FCF"].pay_date) == (125_000, date(2023, 5, 19))
     assert found["ZMTBY"].dividend_e6 == 86_928
-    assert "cash_mergers" in caplog.text
-    assert "GLOP" in caplog.text
+    assert (found["GLOP"].kind, found["GLOP"].dividend_e6) == ("delisting", 5_370_000)
+    assert "spin_offs" in caplog.text
+    assert "KLG" in caplog.text
     with pytest.raises(MalformedData, match="is no corporate action"):
         records.actions_of([{"forward_splits": [{"symbol": "SRE", "ex_date": "2023-08-22", "new_rate": 2}]}], "alpaca")
 
