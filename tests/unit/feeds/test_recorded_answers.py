@@ -69,7 +69,7 @@ ACTIONS = {
         {"ex_date": "2024-08-07", "payable_date": "2024-08-26", "rate": Decimal("0.086928"), "symbol": "ZMTBY"},
     ],
     "cash_mergers": [{"acquiree_symbol": "GLOP", "effective_date": "2023-07-17", "rate": Decimal("5.37")}],
-    "spin_offs": [{"ex_date": "2023-08-15", "new_rate": 1, "new_symbol": "KLG", "source_rate": 4, "source_symbol": "K"}],
+    "spin_offs": [{"ex_date": "2023-10-02", "new_rate": 1, "new_symbol": "KLG", "source_symbol": "K"}],
 }
 
 
