@@ -46,7 +46,7 @@ def test_measures_are_kept_shown_and_tested(tmp_path, database_url, conn):
     said = project.run("portfolio-risk", str(days[-1]), "--json")
     assert said.code == 0, said.err
     assert json.loads(said.out) == found
-    page = (project.home / ".local").rglob(f"{days[-1]}.html")
+    page = (project.home / ".local/reports").rglob(f"{days[-1]}.html")
     text = next(page).read_text()
     assert "What could be lost" in text
     assert "Stress: crash" in text

@@ -430,14 +430,19 @@ def test_fees_interest_and_transfers_are_booked_as_the_broker_reports_them(book:
     assert rows(book, previous)[0][0] == rows(book, equity, SESSIONS.on(NEXT).close_at)[0][0] + 700 * 10**4
 
 
+PLANTED = (  # as the second vendor's: the first does not tell of it, and what it once told it would take back
+    "INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num,"
+    " ratio_den, dividend_e6, given_by) SELECT instrument_id, %(day)s, %(kind)s, 'csv', %(now)s, false, %(num)s, 1,"
+    " %(e6)s, 'second' FROM instrument_symbols WHERE symbol = %(symbol)s"
+)
+
+
 def test_a_dividend_that_a_paper_account_does_not_pay_is_explained(book: RealBook):
     settle(book, NEXT)
     close(book, NEXT)
     symbol, qty = next(iter(held(book).items()))
     book.conn.execute(
-        "INSERT INTO corporate_actions SELECT instrument_id, %s, 'dividend', 'csv', %s, false, 1, 1, 250000, NULL"
-        " FROM instrument_symbols WHERE symbol = %s",
-        (THIRD, book.hands.now, symbol),
+        PLANTED, {"day": THIRD, "kind": "dividend", "now": book.hands.now, "num": 1, "e6": 250_000, "symbol": symbol}
     )
     book.conn.commit()
     assert settle(book, THIRD)["clean"] is True
@@ -453,9 +458,7 @@ def test_a_split_ahead_at_the_venue_is_explained_and_one_that_is_late_is_a_break
     settle(book, NEXT)
     symbol = next(iter(held(book)))
     book.conn.execute(
-        "INSERT INTO corporate_actions SELECT instrument_id, %s, 'split', 'csv', %s, false, 2, 1, 0, NULL"
-        " FROM instrument_symbols WHERE symbol = %s",
-        (THIRD, book.hands.now, symbol),
+        PLANTED, {"day": THIRD, "kind": "split", "now": book.hands.now, "num": 2, "e6": 0, "symbol": symbol}
     )
     book.conn.commit()
     before = copy.deepcopy(book.venue.state)
