@@ -14,7 +14,7 @@ from project_home import OWN, Project, make, open_for_trading, rows
 from tradecore import strategies
 from tradecore.errors import StrategyError
 
-pytestmark = [pytest.mark.db, pytest.mark.hypertable]
+pytestmark = pytest.mark.db
 
 
 def start(tmp_path: Path, url: str, conn: psycopg.Connection, **own: Any) -> tuple[Project, tuple[date, ...]]:

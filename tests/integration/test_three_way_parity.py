@@ -14,7 +14,7 @@ from tradecore import pipeline
 from tradecore.context import book_calendar
 from tradecore.storage import bars as stored
 
-pytestmark = [pytest.mark.db, pytest.mark.hypertable]
+pytestmark = pytest.mark.db
 FIRST_BAR, FIRST, LAST = date(2004, 2, 2), date(2004, 9, 1), date(2005, 9, 1)
 SPLIT_EVE, SPLIT_DAY = date(2005, 2, 25), date(2005, 2, 28)
 LEAVES = date(2005, 6, 28)

@@ -25,7 +25,7 @@ from tradecore import cli, logs, pipeline, settings
 from tradecore.sessions import Calendar, calendar
 from tradecore.storage import books
 
-pytestmark = [pytest.mark.db, pytest.mark.hypertable]
+pytestmark = pytest.mark.db
 XNYS = calendar("XNYS")
 TIMEFRAME = "195m"
 HALF_DAY, SPLIT = date(2004, 11, 26), date(2005, 2, 28)
