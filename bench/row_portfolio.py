@@ -16,7 +16,8 @@ from numba import njit
 from ratios import Row
 
 from tradecore.backtest import step
-from tradecore.config_models import Execution, Risk
+from tradecore.config_models import Execution
+from tradecore.config_risk import Risk
 from tradecore.model import H_COLUMNS, H_QUIET, VOLATILITY_ADJUSTED, Capital, Instruments, Market, StepParams, new_book
 from tradecore.risk.outlook import Outlook
 

@@ -18,6 +18,7 @@ SETTINGS = {
     "config_env",
     "config_models",
     "config_reference",
+    "config_risk",
     "config_source",
     "config_values",
     "kernel_cache",

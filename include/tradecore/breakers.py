@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tradecore import decision
-from tradecore.config_models import Breakers
+from tradecore.config_risk import Breakers
 from tradecore.context import Context
 from tradecore.model import ACTIVE, HALTED, REDUCING, STATE_NAMES
 from tradecore.storage import books, queries

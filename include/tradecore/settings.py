@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError
 
 from tradecore import config_env
 from tradecore.config_env import Environment, EnvValues, is_placeholder, write_env
-from tradecore.config_models import Execution, Risk, Trading
+from tradecore.config_models import Execution, Trading
+from tradecore.config_risk import Risk
 from tradecore.config_source import (
     PathParts,
     Problem,

@@ -15,7 +15,8 @@ import numpy as np
 from tradecore import strategies
 from tradecore.backtest import step
 from tradecore.bars import Panel, adjusted
-from tradecore.config_models import Execution, Risk
+from tradecore.config_models import Execution
+from tradecore.config_risk import Risk
 from tradecore.market import bar_row, instrument_arrays
 from tradecore.model import H_COLUMNS, Capital, Instrument, Market, new_book
 from tradecore.risk.measures.summary import Portfolio, summary

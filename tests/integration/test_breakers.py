@@ -11,7 +11,7 @@ from project_home import NOW, Project, make, open_for_trading, rows
 
 from tradecore import breakers, pipeline
 from tradecore.breakers import Machine
-from tradecore.config_models import Breakers
+from tradecore.config_risk import Breakers
 from tradecore.storage import audit
 
 QUIET: dict[str, Any] = {

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import reference
 from tradecore._kernels import mul_div_ceil, mul_div_floor, mul_div_half_up, mul_div_round, mul_div_trunc, quotient
 from tradecore.backtest.step import step_params
-from tradecore.config_models import Execution, Risk
+from tradecore.config_models import Execution
+from tradecore.config_risk import Risk
 from tradecore.execution._kernels import affordable_qty, fill_price
 from tradecore.portfolio._kernels import (
     allocate_by_hand,

@@ -37,7 +37,8 @@ print(time.perf_counter() - started)
 ARGUMENTS = """
 from tradecore import warm
 from tradecore.backtest import step
-from tradecore.config_models import Execution, Risk
+from tradecore.config_models import Execution
+from tradecore.config_risk import Risk
 from tradecore.model import new_book
 sys.modules.pop("tradecore.backtest._kernels")
 params = step.step_params(Risk(), Execution())
@@ -118,7 +119,8 @@ def test_changed_callee_of_the_project_is_never_served_stale(tmp_path: Path) -> 
     shutil.copytree(INCLUDE / "tradecore", tmp_path / "include" / "tradecore")
     include = tmp_path / "include"
     ask = (
-        "from tradecore.execution._kernels import fill_fee; from tradecore.config_models import Execution, Risk;"
+        "from tradecore.execution._kernels import fill_fee; from tradecore.config_models import Execution;"
+        "from tradecore.config_risk import Risk;"
         "from tradecore.backtest.step import step_params as p; print(fill_fee(10**6, 10**9, p(Risk(), Execution())))"
     )
     before = kernel_cache.cache_dir(tmp_path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tradecore.config_models import PreTrade, Risk
+from tradecore.config_risk import PreTrade, Risk
 from tradecore.execution.broker import Account, Asset, BrokerOrder
 from tradecore.execution.window import Window
 

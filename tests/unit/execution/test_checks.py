@@ -8,7 +8,7 @@ from decimal import Decimal as D
 
 import pytest
 
-from tradecore.config_models import PreTrade, Risk
+from tradecore.config_risk import PreTrade, Risk
 from tradecore.execution import checks
 from tradecore.execution.broker import Account, Asset, BrokerOrder
 from tradecore.execution.checks import Facts, Limits, Sent

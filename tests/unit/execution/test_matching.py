@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tradecore.backtest import step
-from tradecore.config_models import Execution, Risk
+from tradecore.config_models import Execution
+from tradecore.config_risk import Risk
 from tradecore.model import (
     CARRY_REST,
     CASH,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import reference_risk as reference
 from tradecore.backtest.step import step_params
-from tradecore.config_models import Execution, Risk
+from tradecore.config_models import Execution
+from tradecore.config_risk import Risk
 from tradecore.model import EVENT_NAMES, Journal, Limits, StepParams, no_limits
 from tradecore.risk._kernels import cap_gross
 from tradecore.risk.limits import _kernels as kernels

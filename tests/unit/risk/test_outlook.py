@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tradecore.backtest import step
-from tradecore.config_models import Execution, LimitParams, Member, PreTrade, Risk, SizingParams, Trading, Universe
+from tradecore.config_models import Execution, Member, Trading, Universe
+from tradecore.config_risk import LimitParams, PreTrade, Risk, SizingParams
 from tradecore.model import EQUITY, H_COLUMNS, Capital, Decision, Instruments, Market, new_book
 from tradecore.risk import covariance, sizing
 from tradecore.risk import outlook as risk_outlook
