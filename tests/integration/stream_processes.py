@@ -25,7 +25,7 @@ REPO = Path(__file__).resolve().parents[2]
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")  # the sample's universe
 SUMS = """
 SELECT s.symbol, count(*), sum(t.trade_id)::bigint, sum(round(t.price * 100))::bigint, sum(t.size)::bigint,
-       sum((extract(epoch FROM t.trade_at) * 1000000)::bigint)::bigint
+       sum((extract(epoch FROM t.trade_at) * 1000000)::bigint)::numeric
 FROM trades t JOIN instrument_symbols s USING (instrument_id)
 WHERE t.source = %s GROUP BY s.symbol
 """
