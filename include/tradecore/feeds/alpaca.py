@@ -21,9 +21,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tradecore.errors import FeedError, NoDataYet, NoSuchSymbol, VendorDown
+from tradecore.errors import FeedError, VendorDown
 from tradecore.feeds import alpaca_records as records
-from tradecore.feeds.base import Access, BarBatch, CorporateAction, Reject, RowTuple, SymbolFailure, make_rows
+from tradecore.feeds.base import (
+    Access,
+    BarBatch,
+    CorporateAction,
+    LiveFeed,
+    Reject,
+    RowTuple,
+    SymbolFailure,
+    in_order,
+    make_rows,
+    newest_of,
+)
 from tradecore.feeds.http import Answer, Limits, Refused, VendorHttp, check_address, check_key, check_limits
 from tradecore.sessions import DAILY, Calendar, bar_minutes
 from tradecore.units import to_ns
@@ -79,10 +90,11 @@ class _Found:
     at: datetime | None
 
 
-class AlpacaFeed:
+class AlpacaFeed(LiveFeed):
     """Bars, trades and corporate actions from Alpaca's market data API."""
 
     def __init__(self, options: AlpacaOptions, access: Access) -> None:
+        super().__init__(options.name, VENDOR)
         self._options, self._access = options, access
         self._refused: set[str] = set()  # names that Alpaca takes for none at all
 
@@ -94,25 +106,11 @@ class AlpacaFeed:
         return VendorHttp(
             VENDOR,
             self._options.base_url,
-            limits=Limits(
-                timeout_s=self._options.timeout_s,
-                attempts=self._options.attempts,
-                backoff_s=self._options.backoff_s,
-                max_wait_s=self._options.max_wait_s,
-            ),
+            limits=Limits.of(self._options),
             pace=self._access.pace,
             headers={"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret},
             hidden=(key, secret),
         )
-
-    @property
-    def name(self) -> str:
-        """The source's name in the database."""
-        return self._options.name
-
-    def last_session(self, symbols: Sequence[str]) -> date | None:
-        """Return None: the feed is live."""
-        return None
 
     def bars(
         self,
@@ -138,10 +136,8 @@ class AlpacaFeed:
             by_symbol, bad = self._group(group, unknown, timeframe, grid)
             rows += [row for found in by_symbol.values() for row in found]
             rejects += bad
-            failures += [*unknown, *self._late(by_symbol, grid)]
-        if symbols and len(failures) == len(symbols):
-            raise next((f.error for f in failures if isinstance(f.error, NoDataYet)), failures[0].error)
-        return BarBatch(rows=make_rows(rows), rejects=tuple(rejects), failures=tuple(failures))
+            failures += [*unknown, *self._behind(by_symbol, grid.days[-1])]
+        return self._served(symbols, rows, rejects, failures)
 
     def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
         """Return splits and dividends with an ex-date from first to last, both included, by symbol and date.
@@ -161,8 +157,7 @@ class AlpacaFeed:
             }
             pages += self._whole(ACTIONS, asked, "corporate_actions")
         found = records.actions_of(pages, self.name)
-        within = {a for a in found if first_session <= a.ex_date <= last_session and a.symbol in symbols}
-        return tuple(sorted(within, key=lambda action: (action.symbol, action.ex_date, action.kind)))
+        return in_order({action for action in found if action.symbol in symbols}, first_session, last_session)
 
     def trades(self, symbol: str, start_at: datetime, end_at: datetime) -> Iterator[npt.NDArray[np.void]]:
         """Yield the trades from start_at to end_at, both included, a page at a time: arrays of TRADE_DTYPE.
@@ -198,7 +193,7 @@ class AlpacaFeed:
                     raise self._http.malformed(text, status=refusal.status) from None
                 group.remove(bad)
                 self._refused.add(bad)
-                unknown.append(SymbolFailure(symbol=bad, error=_no_such_symbol(bad)))
+                unknown.append(SymbolFailure(symbol=bad, error=self._no_such_symbol(bad)))
         return {}, []
 
     def _rows_of(
@@ -239,17 +234,17 @@ class AlpacaFeed:
                 found.bars.setdefault(symbol, []).extend(bars or ())
         return found
 
-    def _late(self, by_symbol: Mapping[str, Sequence[RowTuple]], grid: records.Grid) -> list[SymbolFailure]:
+    def _behind(self, by_symbol: Mapping[str, Sequence[RowTuple]], last_session: date) -> list[SymbolFailure]:
         """Return a failure for each symbol without a bar of the last session: not there yet, or not known at all."""
-        newest = {s: max((row[1] for row in rows), default=None) for s, rows in by_symbol.items()}
-        behind = [s for s, day in newest.items() if day is None or day < grid.days[-1]]
-        absent = [s for s in behind if newest[s] is None]
+        newest = {s: newest_of(rows) for s, rows in by_symbol.items()}
+        absent = [s for s, day in newest.items() if day is None]
         known = self._latest(absent) if absent else {}
         return [
-            SymbolFailure(symbol=s, error=_not_yet(s, newest[s], grid.days[-1]) if s not in absent or s in known
-                          else _no_such_symbol(s))
-            for s in behind
-        ]  # fmt: skip
+            SymbolFailure(symbol=late.symbol, error=self._no_such_symbol(late.symbol))
+            if newest[late.symbol] is None and late.symbol not in known
+            else late
+            for late in self._late(newest, last_session)
+        ]
 
     def _latest(self, symbols: Sequence[str]) -> dict[str, datetime]:
         """Return the start of the newest bar of each symbol that ever had one; who is absent is asked for twice."""
@@ -343,22 +338,3 @@ def _vendor_timeframe(timeframe: str) -> str:
 
 def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _no_such_symbol(symbol: str) -> NoSuchSymbol:
-    return NoSuchSymbol(
-        f"Alpaca does not know {symbol!r}.",
-        next_step="Correct it in universe.members, or give the member its last day if it was delisted.",
-        symbol=symbol,
-        vendor="alpaca",
-    )
-
-
-def _not_yet(symbol: str, newest: date | None, last_session: date) -> NoDataYet:
-    return NoDataYet(
-        f"Alpaca's newest bar of {symbol} is of {newest}; {last_session} is not there yet.",
-        next_step="Wait until it publishes, or raise data.publication_lag_minutes if it happens daily.",
-        symbol=symbol,
-        vendor="alpaca",
-        session_date=last_session,
-    )

@@ -22,10 +22,20 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from tradecore.errors import FeedError, NoDataYet, NoSuchSymbol, NotBuilt
-from tradecore.feeds.base import Access, BarBatch, CorporateAction, Reject, RowTuple, SymbolFailure, make_rows
+from tradecore.errors import FeedError, NoSuchSymbol
+from tradecore.feeds.base import (
+    Access,
+    Answered,
+    BarBatch,
+    CorporateAction,
+    LiveFeed,
+    Reject,
+    RowTuple,
+    in_order,
+    newest_of,
+)
 from tradecore.feeds.http import Limits, Refused, VendorHttp, check_address, check_key, check_limits
-from tradecore.sessions import DAILY, Calendar
+from tradecore.sessions import Calendar
 from tradecore.units import DIVIDEND_SCALE, to_ns, to_quanta
 
 VENDOR = "Alpha Vantage"
@@ -54,10 +64,11 @@ class AlphaVantageOptions:
         check_address(self.base_url, ADDRESS)
 
 
-class AlphaVantageFeed:
+class AlphaVantageFeed(LiveFeed):
     """Daily bars and corporate actions from Alpha Vantage."""
 
     def __init__(self, options: AlphaVantageOptions, access: Access) -> None:
+        super().__init__(options.name, VENDOR)
         self._options, self._access = options, access
 
     @cached_property
@@ -70,24 +81,10 @@ class AlphaVantageFeed:
         return VendorHttp(
             VENDOR,
             self._options.base_url,
-            limits=Limits(
-                timeout_s=self._options.timeout_s,
-                attempts=self._options.attempts,
-                backoff_s=self._options.backoff_s,
-                max_wait_s=self._options.max_wait_s,
-            ),
+            limits=Limits.of(self._options),
             pace=self._access.pace,
             hidden=(self._key,),
         )
-
-    @property
-    def name(self) -> str:
-        """The source's name in the database."""
-        return self._options.name
-
-    def last_session(self, symbols: Sequence[str]) -> date | None:
-        """Return None: the feed is live."""
-        return None
 
     def bars(
         self,
@@ -104,32 +101,14 @@ class AlphaVantageFeed:
         NoSuchSymbol or NoDataYet if none is; Throttled, AuthFailed, VendorDown, MalformedData; NotBuilt for another
         timeframe than '1d'; NotASession.
         """
-        if timeframe != DAILY:
-            raise NotBuilt(
-                f"The {self.name} feed serves daily bars, not {timeframe!r}.",
-                next_step="Set book.timeframe to 1d, or use another feed.",
-                timeframe=timeframe,
-            )
-        ends = {
-            day: to_ns(calendar.session(day).close_at)
-            for day in calendar.sessions_in_range(first_session, last_session)
-        }
-        rows, rejects, failures = list[RowTuple](), list[Reject](), list[SymbolFailure]()
-        for symbol in symbols:
-            try:
-                series, now_ns = self._series(symbol, first_session)
-            except NoSuchSymbol as error:
-                failures.append(SymbolFailure(symbol=symbol, error=error))
-                continue
+        ends = self._closes(timeframe, first_session, last_session, calendar)
+
+        def ask(symbol: str) -> Answered:
+            series, now_ns = self._series(symbol, first_session)
             found, bad = _records(symbol, series, ends, now_ns)
-            rows += found
-            rejects += bad
-            newest = max((row[1] for row in found), default=None)
-            if newest is None or newest < last_session:
-                failures.append(SymbolFailure(symbol=symbol, error=_not_yet(symbol, newest, last_session)))
-        if symbols and len(failures) == len(symbols):
-            raise next((f.error for f in failures if isinstance(f.error, NoDataYet)), failures[0].error)
-        return BarBatch(rows=make_rows(rows), rejects=tuple(rejects), failures=tuple(failures))
+            return found, bad, newest_of(found)
+
+        return self._one_by_one(symbols, last_session, ask)
 
     def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
         """Return splits and dividends with an ex-date from first to last, both included, by symbol and date.
@@ -148,8 +127,7 @@ class AlphaVantageFeed:
                 raise self._http.malformed(f"Alpha Vantage's events of {symbol} cannot be read: {error}.") from error
         if symbols and len(missing) == len(symbols):
             raise missing[0]
-        within = [a for a in found if first_session <= a.ex_date <= last_session]
-        return tuple(sorted(within, key=lambda action: (action.symbol, action.ex_date, action.kind)))
+        return in_order(found, first_session, last_session)
 
     def _series(self, symbol: str, first: date) -> tuple[dict[str, Any], int | None]:
         """Return {date: values} that reaches back to a date as far as there is data, and the vendor's time in ns."""
@@ -189,7 +167,7 @@ class AlphaVantageFeed:
         if "apikey" in refusal:
             return self._http.auth(f"Alpha Vantage refuses {symbol}: {refusal!r}.", symbol=symbol)
         if refusal:
-            return _no_such_symbol(symbol)
+            return self._no_such_symbol(symbol)
         if not isinstance(document.get(key), dict if key == SERIES else list):
             return self._http.malformed(f"Alpha Vantage's answer for {symbol} has no {key!r}.", symbol=symbol)
         return None
@@ -245,23 +223,4 @@ def _split(symbol: str, row: dict[str, Any], source: str) -> CorporateAction:
         ratio_num=ratio.numerator,
         ratio_den=ratio.denominator,
         source=source,
-    )
-
-
-def _no_such_symbol(symbol: str) -> NoSuchSymbol:
-    return NoSuchSymbol(
-        f"Alpha Vantage does not know {symbol!r}.",
-        next_step="Correct it in universe.members, or give the member its last day if it was delisted.",
-        symbol=symbol,
-        vendor="alpha_vantage",
-    )
-
-
-def _not_yet(symbol: str, newest: date | None, last_session: date) -> NoDataYet:
-    return NoDataYet(
-        f"Alpha Vantage's newest bar of {symbol} is of {newest}; {last_session} is not there yet.",
-        next_step="Wait until it publishes, or raise data.publication_lag_minutes if it happens daily.",
-        symbol=symbol,
-        vendor="alpha_vantage",
-        session_date=last_session,
     )

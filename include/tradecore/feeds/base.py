@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal, Protocol, get_args
@@ -10,8 +10,9 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tradecore.errors import FeedError, MalformedData
-from tradecore.sessions import Calendar
+from tradecore.errors import FeedError, MalformedData, NoDataYet, NoSuchSymbol, NotBuilt
+from tradecore.sessions import DAILY, Calendar
+from tradecore.units import to_ns
 
 # One row per bar: raw prices in USD and volume in shares as traded, before any adjustment. NaN = the vendor
 # gave no value. bar_end_ns is int64 nanoseconds since 1970 UTC.
@@ -180,3 +181,99 @@ def make_rows(records: Iterable[RowTuple]) -> Rows:
     """Return records as an array of BAR_DTYPE, sorted by symbol and bar end; equal keys keep their order."""
     rows: Rows = np.array(list(records), dtype=BAR_DTYPE)
     return rows[np.lexsort((rows["bar_end_ns"], rows["symbol"]))]
+
+
+def in_order(
+    actions: Iterable[CorporateAction], first_session: date, last_session: date
+) -> tuple[CorporateAction, ...]:
+    """Return the actions with an ex-date from first to last, both included, sorted by symbol, date and kind."""
+    within = [action for action in found if first_session <= action.ex_date <= last_session]
+    return tuple(sorted(within, key=lambda action: (action.symbol, action.ex_date, action.kind)))
+
+
+Answered = tuple[Iterable[RowTuple], Iterable[Reject], date | None]
+"""What a vendor said of one symbol: bars, rows that are none, and the newest session that it has."""
+
+
+class LiveFeed:
+    """What the feeds that ask a vendor share: their name, whom they could not serve, and how they say it."""
+
+    unknown_step = "Correct it in universe.members, or give the member its last day if it was delisted."
+    late_step = "Wait until it publishes, or raise data.publication_lag_minutes if it happens daily."
+
+    def __init__(self, name: str, vendor: str) -> None:
+        """vendor: its name in messages."""
+        self._name, self._vendor = name, vendor
+
+    @property
+    def name(self) -> str:
+        """The source's name in the database."""
+        return self._name
+
+    def last_session(self, symbols: Sequence[str]) -> date | None:
+        """Return None: the feed is live."""
+        return None
+
+    def _closes(self, timeframe: str, first_session: date, last_session: date, calendar: Calendar) -> dict[date, int]:
+        """Return the close of each session in ns. Raises NotBuilt for another timeframe than '1d'; NotASession."""
+        if timeframe != DAILY:
+            raise NotBuilt(
+                f"The {self._name} feed serves daily bars, not {timeframe!r}.",
+                next_step="Set book.timeframe to 1d, or use another feed.",
+                timeframe=timeframe,
+            )
+        days = calendar.sessions_in_range(first_session, last_session)
+        return {day: to_ns(calendar.session(day).close_at) for day in days}
+
+    def _one_by_one(self, symbols: Sequence[str], last_session: date, ask: Callable[[str], Answered]) -> BarBatch:
+        """Return the bars of symbols that are asked for one after the other; raises as `_served` does."""
+        rows, rejects, failures = list[RowTuple](), list[Reject](), list[SymbolFailure]()
+        for symbol in symbols:
+            try:
+                found, bad, newest = ask(symbol)
+            except (NoSuchSymbol, NoDataYet) as error:
+                failures.append(SymbolFailure(symbol=symbol, error=error))
+                continue
+            rows += found
+            rejects += bad
+            failures += self._late({symbol: newest}, last_session)
+        return self._served(symbols, rows, rejects, failures)
+
+    def _served(
+        self,
+        symbols: Sequence[str],
+        rows: Iterable[RowTuple],
+        rejects: Iterable[Reject],
+        failures: Sequence[SymbolFailure],
+    ) -> BarBatch:
+        """Return the batch; where no symbol was served raise why, NoDataYet before NoSuchSymbol: it may still come."""
+        if symbols and len(failures) == len(symbols):
+            raise next((f.error for f in failures if isinstance(f.error, NoDataYet)), failures[0].error)
+        return BarBatch(rows=make_rows(rows), rejects=tuple(rejects), failures=tuple(failures))
+
+    def _late(self, newest: Mapping[str, date | None], last_session: date) -> list[SymbolFailure]:
+        """Return a failure for each symbol whose newest session is before the last one, or is none."""
+        return [
+            SymbolFailure(
+                symbol=symbol,
+                error=NoDataYet(
+                    f"{self._vendor}'s newest bar of {symbol} is of {day}; {last_session} is not there yet.",
+                    next_step=self.late_step,
+                    symbol=symbol,
+                    vendor=self._vendor,
+                    session_date=last_session,
+                ),
+            )
+            for symbol, day in newest.items()
+            if day is None or day < last_session
+        ]
+
+    def _no_such_symbol(self, symbol: str, does_not: str = "does not know") -> NoSuchSymbol:
+        return NoSuchSymbol(
+            f"{self._vendor} {does_not} {symbol!r}.", next_step=self.unknown_step, symbol=symbol, vendor=self._vendor
+        )
+
+
+def newest_of(rows: Iterable[RowTuple]) -> date | None:
+    """Return the newest session of rows, None without any."""
+    return max((row[1] for row in rows), default=None)

@@ -14,20 +14,28 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, cast
 
 import ccxt
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from tradecore.errors import (
     AuthFailed,
     FeedError,
     MalformedData,
-    NoDataYet,
     NoSuchSymbol,
     NotBuilt,
     Throttled,
     VendorDown,
 )
-from tradecore.feeds.base import Access, BarBatch, CorporateAction, Reject, RowTuple, SymbolFailure, make_rows
-from tradecore.feeds.http import check_address, check_limits
+from tradecore.feeds.base import (
+    Access,
+    Answered,
+    BarBatch,
+    CorporateAction,
+    LiveFeed,
+    Reject,
+    RowTuple,
+    make_rows,
+    newest_of,
+)
+from tradecore.feeds.http import Limits, check_address, check_limits, trying_again
 from tradecore.sessions import Calendar
 from tradecore.units import to_ns
 
@@ -61,10 +69,14 @@ class CryptoOptions:
             check_address(self.base_url, "the exchange's own")
 
 
-class CryptoFeed:
+class CryptoFeed(LiveFeed):
     """Candles of one exchange."""
 
+    unknown_step = "Correct it in universe.members, or name another data.options.exchange."
+    late_step = "Wait until it has ended."
+
     def __init__(self, options: CryptoOptions, access: Access) -> None:
+        super().__init__(options.name, options.exchange)
         self._options, self._pace = options, access.pace
         own = {"apiKey": access.api_key, "secret": access.secret_key} if access.api_key else {}
         self._exchange = getattr(ccxt, options.exchange)({**own, "timeout": int(options.timeout_s * 1000)})
@@ -73,16 +85,7 @@ class CryptoFeed:
         if options.base_url is not None:
             self._exchange.urls["api"] = _moved(self._exchange.urls["api"], options.base_url)
             self._exchange.session.trust_env = False
-        self._backoff = wait_random_exponential(multiplier=options.backoff_s, max=options.max_wait_s)
-
-    @property
-    def name(self) -> str:
-        """The source's name in the database."""
-        return self._options.name
-
-    def last_session(self, symbols: Sequence[str]) -> date | None:
-        """Return None: the feed is live."""
-        return None
+        self._again = trying_again(Limits.of(options), Throttled, VendorDown, MalformedData)
 
     def bars(
         self,
@@ -112,21 +115,13 @@ class CryptoFeed:
         }
         if not ends:
             return BarBatch(rows=make_rows(()))
-        rows, rejects, failures = list[RowTuple](), list[Reject](), list[SymbolFailure]()
-        for symbol in symbols:
-            try:
-                candles, now_ns = self._candles(symbol, step, min(ends), max(ends))
-                found, bad = _records(symbol, candles, self._step_ns(step), ends, now_ns)
-                rows += found
-                rejects += bad
-                newest = max((row[1] for row in found), default=None)
-                if newest is None or newest < last_session:
-                    failures.append(SymbolFailure(symbol=symbol, error=self._not_yet(symbol, newest, last_session)))
-            except NoSuchSymbol as error:
-                failures.append(SymbolFailure(symbol=symbol, error=error))
-        if symbols and len(failures) == len(symbols):
-            raise next((f.error for f in failures if isinstance(f.error, NoDataYet)), failures[0].error)
-        return BarBatch(rows=make_rows(rows), rejects=tuple(rejects), failures=tuple(failures))
+
+        def ask(symbol: str) -> Answered:
+            candles, now_ns = self._candles(symbol, step, min(ends), max(ends))
+            found, bad = _records(symbol, candles, self._step_ns(step), ends, now_ns)
+            return found, bad, newest_of(found)
+
+        return self._one_by_one(symbols, last_session, ask)
 
     def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
         """Return none: coins have no corporate actions."""
@@ -138,7 +133,7 @@ class CryptoFeed:
         if not self._exchange.markets:
             self._call(symbol, self._exchange.load_markets)
         if pair not in self._exchange.markets:
-            raise _no_such_symbol(symbol, self._options.exchange)
+            raise self._no_such_symbol(symbol, "does not trade")
         step_ms = self._step_ns(step) // NS_A_MS
         since, until = first_end_ns // NS_A_MS - step_ms, last_end_ns // NS_A_MS
         found: dict[Any, Any] = {}
@@ -176,16 +171,7 @@ class CryptoFeed:
 
     def _call(self, symbol: str, ask: Callable[[], Result]) -> Result:
         """Ask the exchange, again after Throttled, VendorDown and MalformedData; raise others at once."""
-        retrying = Retrying(
-            retry=retry_if_exception_type((Throttled, VendorDown, MalformedData)),
-            stop=stop_after_attempt(self._options.attempts),
-            wait=self._pause_s,
-            reraise=True,
-        )
-        return cast(Result, retrying(self._once, symbol, ask))
-
-    def _pause_s(self, state: RetryCallState) -> float:
-        return min(self._options.max_wait_s, self._backoff(state))
+        return cast(Result, self._again(self._once, symbol, ask))
 
     def _once(self, symbol: str, ask: Callable[[], Result]) -> Result:
         self._pace()
@@ -208,7 +194,7 @@ class CryptoFeed:
         what = f"{vendor} and {symbol}: {type(error).__name__}"
         more = {"symbol": symbol, "vendor": vendor}
         if isinstance(error, ccxt.BadSymbol):
-            return _no_such_symbol(symbol, vendor)
+            return self._no_such_symbol(symbol, "does not trade")
         if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
             return Throttled(f"{what}: too many requests.", next_step="Wait; lower requests_per_minute.", **more)
         if isinstance(error, ccxt.AuthenticationError):
@@ -216,15 +202,6 @@ class CryptoFeed:
         if isinstance(error, ccxt.NetworkError):
             return VendorDown(f"{what}.", next_step="Check the connection; the next try asks again.", **more)
         return MalformedData(f"{what}: the answer is none.", next_step="Ask again later, or update ccxt.", **more)
-
-    def _not_yet(self, symbol: str, newest: date | None, last_session: date) -> NoDataYet:
-        return NoDataYet(
-            f"{self._options.exchange}'s newest bar of {symbol} is of {newest}; {last_session} is not there yet.",
-            next_step="Wait until it has ended.",
-            symbol=symbol,
-            vendor=self._options.exchange,
-            session_date=last_session,
-        )
 
 
 def _records(
@@ -254,12 +231,3 @@ def _moved(addresses: Any, base_url: str) -> Any:
         return {key: _moved(value, base_url) for key, value in addresses.items()}
     path = str(addresses).split("://", 1)[-1].partition("/")[2]
     return f"{base_url.rstrip('/')}/{path}"
-
-
-def _no_such_symbol(symbol: str, exchange: str) -> NoSuchSymbol:
-    return NoSuchSymbol(
-        f"{exchange} does not trade {symbol!r}.",
-        next_step="Correct it in universe.members, or name another data.options.exchange.",
-        symbol=symbol,
-        vendor=exchange,
-    )

@@ -31,6 +31,7 @@ from tradecore.feeds.base import (
     CorporateAction,
     Reject,
     RowTuple,
+    in_order,
     make_rows,
 )
 from tradecore.sessions import DAILY, Calendar
@@ -161,13 +162,8 @@ class CsvFeed:
         if not path.is_file():
             return ()
         file, wanted = _read(path, ACTION_COLUMNS, may_be_bare=True), frozenset(symbols)
-        found = [
-            action
-            for number, line in file.lines
-            if (action := self._action(file, number, line)).symbol in wanted
-            and first_session <= action.ex_date <= last_session
-        ]
-        return tuple(sorted(found, key=lambda action: (action.symbol, action.ex_date, action.kind)))
+        found = [action for number, line in file.lines if (action := self._action(file, number, line)).symbol in wanted]
+        return in_order(found, first_session, last_session)
 
     def _action(self, file: _File, number: int, line: str) -> CorporateAction:
         text = {column: file.field(line, column) for column in ACTION_COLUMNS}

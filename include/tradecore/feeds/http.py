@@ -17,7 +17,7 @@ import ipaddress
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -59,6 +59,25 @@ class Limits:
     attempts: int
     backoff_s: float
     max_wait_s: float
+
+    @classmethod
+    def of(cls, options: Any) -> Limits:
+        """Return those in a feed's options."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
+
+def trying_again(limits: Limits, *errors: type[FeedError]) -> Retrying:
+    """Return what calls a function again after these errors: with full jitter, and as late as the vendor asks."""
+    backoff = wait_random_exponential(multiplier=limits.backoff_s, max=limits.max_wait_s)
+
+    def pause_s(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked_s = getattr(error, "retry_after_s", None) or 0.0
+        return min(limits.max_wait_s, max(asked_s, backoff(state)))
+
+    return Retrying(
+        retry=retry_if_exception_type(errors), stop=stop_after_attempt(limits.attempts), wait=pause_s, reraise=True
+    )
 
 
 def check_limits(options: Any, *more: str) -> None:
@@ -110,7 +129,7 @@ class VendorHttp:
         self.vendor = vendor
         self._base_url = base_url.rstrip("/")
         self._limits, self._pace, self._hidden = limits, pace, hidden
-        self._backoff = wait_random_exponential(multiplier=limits.backoff_s, max=limits.max_wait_s)
+        self._again = trying_again(limits, Throttled, VendorDown, MalformedData)
         self._session = requests.Session()
         self._session.headers.update(headers or {})
         for scheme in ("https://", "http://"):
@@ -133,18 +152,7 @@ class VendorHttp:
         explain tells what a 2xx document really says, for vendors whose errors come with 200. Tries again after
         Throttled, VendorDown and MalformedData, then raises it; raises AuthFailed, Refused and others at once.
         """
-        retrying = Retrying(
-            retry=retry_if_exception_type((Throttled, VendorDown, MalformedData)),
-            stop=stop_after_attempt(self._limits.attempts),
-            wait=self._pause_s,
-            reraise=True,
-        )
-        return retrying(self._once, path, params, exact, explain)
-
-    def _pause_s(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked_s = getattr(error, "retry_after_s", None) or 0.0
-        return min(self._limits.max_wait_s, max(asked_s, self._backoff(state)))
+        return self._again(self._once, path, params, exact, explain)
 
     def _once(
         self, path: str, params: Mapping[str, str], exact: bool, explain: Callable[[Any], FeedError | None]

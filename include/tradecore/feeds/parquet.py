@@ -26,7 +26,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tradecore.errors import MalformedData, NoDataYet, NoSuchSymbol
-from tradecore.feeds.base import BAR_DTYPE, MAX_SYMBOL_CHARS, BarBatch, CorporateAction, Reject, Rows, make_rows
+from tradecore.feeds.base import (
+    BAR_DTYPE,
+    MAX_SYMBOL_CHARS,
+    BarBatch,
+    CorporateAction,
+    Reject,
+    Rows,
+    in_order,
+    make_rows,
+)
 from tradecore.sessions import DAILY, Calendar
 from tradecore.units import DIVIDEND_SCALE, to_ns, to_quanta
 
@@ -121,8 +130,7 @@ class ParquetFeed:
         if not path.is_file():
             return ()
         found = [_action(row, self._name, path) for row in _read(path, None).to_pylist()]
-        within = [a for a in found if a.symbol in symbols and first_session <= a.ex_date <= last_session]
-        return tuple(sorted(within, key=lambda action: (action.symbol, action.ex_date, action.kind)))
+        return in_order((action for action in found if action.symbol in symbols), first_session, last_session)
 
     def _paths(self, timeframe: str) -> list[Path]:
         folder = self._folder if timeframe == DAILY else self._folder / timeframe

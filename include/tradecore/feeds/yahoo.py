@@ -19,11 +19,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from tradecore.errors import FeedError, MalformedData, NoDataYet, NoSuchSymbol, NotBuilt
-from tradecore.feeds.base import Access, BarBatch, CorporateAction, Reject, RowTuple, SymbolFailure, make_rows
-from tradecore.feeds.yahoo_http import YahooHttp
-from tradecore.sessions import DAILY, Calendar
-from tradecore.units import DIVIDEND_SCALE, to_ns
+from tradecore.errors import FeedError, MalformedData, NoDataYet, NoSuchSymbol
+from tradecore.feeds.base import Access, Answered, BarBatch, CorporateAction, LiveFeed, Reject, RowTuple, in_order
+from tradecore.feeds.http import Limits, check_limits
+from tradecore.feeds.yahoo_http import VENDOR, YahooHttp
+from tradecore.sessions import Calendar
+from tradecore.units import DIVIDEND_SCALE
 
 FIELDS = ("open", "high", "low", "close", "volume")
 # Yahoo's prices are single precision: at most 2**-23 off. Closer to a cent than
@@ -48,15 +49,9 @@ class YahooOptions:
     cache_dir: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise ValueError("name is empty")
+        check_limits(self)
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url {self.base_url!r} does not start with http:// or https://")
-        if self.attempts < 1:
-            raise ValueError(f"attempts is {self.attempts}, must be 1 or more")
-        for option in ("timeout_s", "backoff_s", "max_wait_s", "requests_per_minute"):
-            if not getattr(self, option) > 0:
-                raise ValueError(f"{option} is {getattr(self, option)}, must be above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,31 +71,19 @@ class _Chart:
     running: date | None  # the session that has not ended at Yahoo's last trade
 
 
-class YahooFeed:
+class YahooFeed(LiveFeed):
     """Daily bars and corporate actions from Yahoo."""
 
     def __init__(self, options: YahooOptions, access: Access) -> None:
-        self._name = options.name
+        super().__init__(options.name, VENDOR)
         self._http = YahooHttp(
             base_url=options.base_url,
-            timeout_s=options.timeout_s,
-            attempts=options.attempts,
-            backoff_s=options.backoff_s,
-            max_wait_s=options.max_wait_s,
+            limits=Limits.of(options),
             requests_per_minute=options.requests_per_minute,
             cache_dir=options.cache_dir,
             pace=access.pace,
         )
         self._charts: dict[str, tuple[date, _Chart]] = {}
-
-    @property
-    def name(self) -> str:
-        """The source's name in the database."""
-        return self._name
-
-    def last_session(self, symbols: Sequence[str]) -> date | None:
-        """Return None: the feed is live."""
-        return None
 
     def bars(
         self,
@@ -116,33 +99,14 @@ class YahooFeed:
         symbol is served. Raises NoSuchSymbol or NoDataYet if none is; Throttled, AuthFailed, VendorDown,
         MalformedData; NotBuilt for another timeframe than '1d'; NotASession.
         """
-        if timeframe != DAILY:
-            raise NotBuilt(
-                f"The {self._name} feed serves daily bars, not {timeframe!r}.",
-                next_step="Set book.timeframe to 1d, or use the csv feed.",
-                timeframe=timeframe,
-            )
-        sessions = {
-            day: to_ns(calendar.session(day).close_at)
-            for day in calendar.sessions_in_range(first_session, last_session)
-        }
-        records: list[RowTuple] = []
-        rejects: list[Reject] = []
-        failures: list[SymbolFailure] = []
-        for symbol in symbols:
-            try:
-                chart = self._chart(symbol, first_session)
-                newest = max((day for day in chart.labels if day != chart.running), default=None)
-                if newest is None or newest < last_session:
-                    failures.append(SymbolFailure(symbol=symbol, error=self._late(symbol, newest, last_session)))
-                found, bad = _records(symbol, chart, sessions, first_session, last_session)
-                records.extend(found)
-                rejects.extend(bad)
-            except (NoSuchSymbol, NoDataYet) as error:
-                failures.append(SymbolFailure(symbol=symbol, error=error))
-        if symbols and len(failures) == len(symbols):
-            raise next((f.error for f in failures if isinstance(f.error, NoDataYet)), failures[0].error)
-        return BarBatch(rows=make_rows(records), rejects=tuple(rejects), failures=tuple(failures))
+        sessions = self._closes(timeframe, first_session, last_session, calendar)
+
+        def ask(symbol: str) -> Answered:
+            chart = self._chart(symbol, first_session)
+            newest = max((day for day in chart.labels if day != chart.running), default=None)
+            return *_records(symbol, chart, sessions, first_session, last_session), newest
+
+        return self._one_by_one(symbols, last_session, ask)
 
     def actions(self, symbols: Sequence[str], first_session: date, last_session: date) -> tuple[CorporateAction, ...]:
         """Return splits and dividends with an ex-date from first to last, both included, by symbol and date.
@@ -162,8 +126,7 @@ class YahooFeed:
                 missing.append(error)
         if symbols and len(missing) == len(symbols):
             raise missing[0]
-        within = [action for action in found if first_session <= action.ex_date <= last_session]
-        return tuple(sorted(within, key=lambda action: (action.symbol, action.ex_date, action.kind)))
+        return in_order(found, first_session, last_session)
 
     def _chart(self, symbol: str, first_session: date) -> _Chart:
         since = int(datetime.combine(first_session, time(), UTC).timestamp())
@@ -194,15 +157,6 @@ class YahooFeed:
                 )
             )
         return actions
-
-    def _late(self, symbol: str, newest: date | None, last_session: date) -> NoDataYet:
-        return NoDataYet(
-            f"Yahoo's newest bar of {symbol} is of {newest}; {last_session} is not there yet.",
-            next_step="Wait until it publishes, or raise data.publication_lag_minutes if it happens daily.",
-            symbol=symbol,
-            vendor="yahoo",
-            session_date=last_session,
-        )
 
 
 def _records(
@@ -263,7 +217,7 @@ def _parse(symbol: str, result: dict[str, Any]) -> _Chart:
             f"Yahoo's chart of {symbol} cannot be read: {type(error).__name__}: {error}.",
             next_step="Update the feed if Yahoo has changed its document, or use another one.",
             symbol=symbol,
-            vendor="yahoo",
+            vendor=VENDOR,
         ) from error
 
 

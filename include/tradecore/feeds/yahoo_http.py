@@ -17,13 +17,6 @@ from urllib.parse import urlsplit
 import yfinance
 from curl_cffi.requests import Session
 from curl_cffi.requests.exceptions import RequestException
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 from yfinance.data import YfData
 from yfinance.exceptions import YFException, YFRateLimitError
 
@@ -36,7 +29,9 @@ from tradecore.errors import (
     Throttled,
     VendorDown,
 )
+from tradecore.feeds.http import Limits, trying_again
 
+VENDOR = "Yahoo"
 CHART_URL = "https://query2.finance.yahoo.com/v8/finance/chart/"
 FINAL_STATUSES = (404, 429)
 DOWN_PAGE = "Will be right back"
@@ -103,21 +98,16 @@ class YahooHttp:
         self,
         *,
         base_url: str | None,
-        timeout_s: float,
-        attempts: int,
-        backoff_s: float,
-        max_wait_s: float,
+        limits: Limits,
         requests_per_minute: float,
         cache_dir: str | None,
         pace: Callable[[], None],
     ) -> None:
         if cache_dir is not None:
             yfinance.set_tz_cache_location(cache_dir)
-        self._max_wait_s = max_wait_s
-        self._attempts = attempts
-        self._backoff = wait_random_exponential(multiplier=backoff_s, max=max_wait_s)
+        self._again = trying_again(limits, Throttled, VendorDown)
         self._transport = _Transport(
-            base_url=base_url, timeout_s=timeout_s, limiter=RateLimiter(60.0 / requests_per_minute, pace)
+            base_url=base_url, timeout_s=limits.timeout_s, limiter=RateLimiter(60.0 / requests_per_minute, pace)
         )
         # YfData is one object per class and process; a class of its own keeps two feeds' cookies apart.
         own = type("FeedData", (YfData,), {})
@@ -129,18 +119,7 @@ class YahooHttp:
         Tries again after Throttled (as long as the vendor asks, within bounds) and VendorDown, then raises
         it. Raises NoSuchSymbol, NoDataYet, AuthFailed, MalformedData at once.
         """
-        retrying = Retrying(
-            retry=retry_if_exception_type((Throttled, VendorDown)),
-            stop=stop_after_attempt(self._attempts),
-            wait=self._pause_s,
-            reraise=True,
-        )
-        return retrying(self._chart_once, symbol, period_start)
-
-    def _pause_s(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked_s = getattr(error, "retry_after_s", None) or 0.0
-        return min(self._max_wait_s, max(asked_s, self._backoff(state)))
+        return self._again(self._chart_once, symbol, period_start)
 
     def _chart_once(self, symbol: str, period_start: int) -> dict[str, Any]:
         params = {
@@ -162,7 +141,7 @@ class YahooHttp:
                 f"Yahoo did not answer for {symbol}: {type(error).__name__}, {reason}.",
                 next_step="Check the connection; the next try of the task asks again.",
                 symbol=symbol,
-                vendor="yahoo",
+                vendor=VENDOR,
             ) from error
         return self._result(symbol, response)
 
@@ -173,7 +152,7 @@ class YahooHttp:
                 f"Yahoo answered {status} for {symbol}: {text[:80]!r}.",
                 next_step="Wait; the next try of the task asks again.",
                 symbol=symbol,
-                vendor="yahoo",
+                vendor=VENDOR,
                 status=status,
             )
         if status == 429:
@@ -183,7 +162,7 @@ class YahooHttp:
                 f"Yahoo refused the request for {symbol} with {status}, with and without a new cookie.",
                 next_step="Update yfinance (make lock), or use another feed: its door may have changed.",
                 symbol=symbol,
-                vendor="yahoo",
+                vendor=VENDOR,
                 status=status,
             )
         try:
@@ -202,7 +181,7 @@ class YahooHttp:
             f"Yahoo refuses {symbol}: too many requests (429).",
             next_step="Wait; lower data.options.requests_per_minute if it happens daily.",
             symbol=symbol,
-            vendor="yahoo",
+            vendor=VENDOR,
             retry_after_s=self._transport.retry_after_s,
         )
 
@@ -215,7 +194,7 @@ def _explained(symbol: str, status: int, error: dict[str, Any]) -> FeedError:
             f"Yahoo does not know {symbol!r} ({description}).",
             next_step="Correct it in universe.members, or give the member its last day if it was delisted.",
             symbol=symbol,
-            vendor="yahoo",
+            vendor=VENDOR,
         )
     if "Data doesn't exist" in description:
         return _no_data(symbol, description)
@@ -223,7 +202,7 @@ def _explained(symbol: str, status: int, error: dict[str, Any]) -> FeedError:
         f"Yahoo answered {status} for {symbol}: {code} ({description}).",
         next_step="Report it with this message: the request is not understood.",
         symbol=symbol,
-        vendor="yahoo",
+        vendor=VENDOR,
         status=status,
     )
 
@@ -233,7 +212,7 @@ def _no_data(symbol: str, description: str) -> NoDataYet:
         f"Yahoo has no bars of {symbol} for these sessions ({description}).",
         next_step="Wait until it publishes, or check that the symbol still trades.",
         symbol=symbol,
-        vendor="yahoo",
+        vendor=VENDOR,
     )
 
 
@@ -242,6 +221,6 @@ def _unreadable(symbol: str, status: int, text: str) -> MalformedData:
         f"Yahoo's answer {status} for {symbol} is no chart document: {text[:80]!r}.",
         next_step="Update yfinance (make lock), or use another feed.",
         symbol=symbol,
-        vendor="yahoo",
+        vendor=VENDOR,
         status=status,
     )
