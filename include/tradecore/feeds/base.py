@@ -187,7 +187,7 @@ def in_order(
     actions: Iterable[CorporateAction], first_session: date, last_session: date
 ) -> tuple[CorporateAction, ...]:
     """Return the actions with an ex-date from first to last, both included, sorted by symbol, date and kind."""
-    within = [action for action in found if first_session <= action.ex_date <= last_session]
+    within = [action for action in actions if first_session <= action.ex_date <= last_session]
     return tuple(sorted(within, key=lambda action: (action.symbol, action.ex_date, action.kind)))
 
 
