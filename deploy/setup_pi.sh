@@ -53,7 +53,10 @@ later() { todo="$todo
 fail() { echo "error: $*" >&2; exit 1; }
 booted() { [ -d /run/systemd/system ]; }
 installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = 'ii ' ]; }
-can_login_by_key() { find /root/.ssh /home/*/.ssh -name authorized_keys -size +0 2>/dev/null | grep -q .; }
+can_login_by_key() {
+    getent passwd | awk -F: '$7 !~ /(nologin|false)$/ { print $6 }' |
+        while IFS= read -r home; do if [ -s "$home/.ssh/authorized_keys" ]; then echo yes; fi; done | grep -q yes
+}
 
 # Run a command that changes something; --dry-run shows it.
 run() {

