@@ -57,7 +57,7 @@ class Inbox:
     def take_page(self, page: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Add a page of REST: trades have a price "p", bars have not."""
         for symbol, document in page:
-            self._add(document, symbol, self._past_trade if "p" in document else self._bar)
+            self._add(document, symbol, self._past)
 
     def emptied(self) -> Batch:
         """Return what has come since the last call."""
@@ -88,8 +88,10 @@ class Inbox:
             )
         )
 
-    def _past_trade(self, instrument_id: int, m: Mapping[str, Any]) -> None:
-        """Add a trade of REST, whose "u" tells what became of it."""
+    def _past(self, instrument_id: int, m: Mapping[str, Any]) -> None:
+        """Add a bar or a trade of REST, whose "u" tells what became of it."""
+        if "p" not in m:
+            return self._bar(instrument_id, m)
         self._trade(instrument_id, m)
         if m.get("u") in ("canceled", "incorrect"):
             exchange, number, at = _text(m.get("x") or ""), _number(m["i"]), at_of(_us(m["t"]))

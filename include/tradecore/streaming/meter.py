@@ -29,8 +29,9 @@ class Meter:
         self._lags: list[Floats] = []
 
     def wrote(self, trade_us: Sequence[int], now_us: int) -> None:
-        """Note the times of trades, µs since 2000, that are in the database by now_us."""
-        self._lags.append((now_us - np.array(trade_us, np.int64)) / 1e3)
+        """Note the times of trades, µs since 2000, that are in the database by now_us; a batch may have none."""
+        if trade_us:
+            self._lags.append((now_us - np.array(trade_us, np.int64)) / 1e3)
 
     def read(self) -> Reading:
         """Return the figures, and begin anew."""

@@ -36,6 +36,7 @@ Message = Mapping[str, Any]
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.5, 30.0
 ROWS_AT_ONCE = 2_000  # of a hole: live rows wait for no more
 BAR_LEAD = timedelta(minutes=2)  # a bar is sent after its minute, its later version up to a minute after that
+REFUSED_S = 16 * 60.0  # a free plan has SIP's trades after a quarter of an hour
 LATE = timedelta(seconds=60)  # what REST knows only after a moment is asked for once more
 FINAL = (AuthFailed, ConfigError)
 log = logging.getLogger(__name__)
@@ -200,29 +201,34 @@ class Service:
 
     async def _fill_holes(self, history: History) -> None:
         """Fill what is missing, oldest first, whenever a connection has begun. No failure here ends a connection."""
-        tries = 0
+        tries, filled = 0, None
         while True:
             await self._begun.wait()
             self._begun.clear()
             try:
                 for hole, ids in await self._in_thread(self._store.holes):
-                    await self._fill(history, hole, ids)
+                    await self._fill(history, hole, ids, _first_lacking(hole, filled))
+                    filled = hole
                 tries = 0
             except (TradecoreError, psycopg.Error) as error:
                 self._say(self.beat.state, f"a hole is not filled yet: {error}")
                 log.warning("%s: a hole is not filled yet: %s", self._source, error)
-                if isinstance(error, AuthFailed):
-                    continue  # asked again with the next connection
-                tries += 1
-                await asyncio.sleep(self._pause_s(tries))
+                if isinstance(error, AuthFailed):  # a plan may have it when it is older
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._begun.wait(), REFUSED_S)
+                else:
+                    tries += 1
+                    await asyncio.sleep(self._pause_s(tries))
                 self._begun.set()
 
-    async def _fill(self, history: History, hole: Hole, ids: Mapping[str, int]) -> None:
-        """Fetch a hole at once, and its end again when REST has had time to know all of it."""
-        new = await self._fetch(history, hole, ids, hole.first_at)
+    async def _fill(self, history: History, hole: Hole, ids: Mapping[str, int], first_at: datetime) -> None:
+        """Fetch a hole at once, and where REST cannot have known all of it then, its end again when it does."""
         settled_at = hole.until_at + timedelta(seconds=self._pace.settle_s)
-        await asyncio.sleep(max(0.0, (settled_at - self._now()).total_seconds()))
-        new += await self._fetch(history, hole, ids, max(hole.first_at, hole.until_at - LATE))
+        early_s = (settled_at - self._now()).total_seconds()
+        new = await self._fetch(history, hole, ids, first_at)
+        if early_s > 0:
+            await asyncio.sleep(max(0.0, (settled_at - self._now()).total_seconds()))
+            new += await self._fetch(history, hole, ids, max(first_at, hole.until_at - LATE))
         await self._in_thread(self._store.close_hole, hole)
         log.info("%s: filled %s to %s, %d rows were missing", self._source, hole.first_at, hole.until_at, new)
 
@@ -315,6 +321,17 @@ def figures(beat: Beat) -> str:
         f"{beat.source}: {beat.state}, {beat.messages:,} messages, {beat.messages_per_s:,.0f} a second, {lag}, "
         f"{beat.rejects} rejected, {beat.cuts} cuts"
     )
+
+
+def _first_lacking(hole: Hole, filled: Hole | None) -> datetime:
+    """Return from where a hole is to be fetched: cuts in a row overlap, and `filled` has brought all of its stretch."""
+    if (
+        filled is None
+        or not set(hole.instrument_ids) <= set(filled.instrument_ids)
+        or not filled.first_at <= hole.first_at <= filled.until_at
+    ):
+        return hole.first_at
+    return min(filled.until_at, hole.until_at)
 
 
 def _parts(batch: Batch) -> Iterable[Batch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,7 @@ from tradecore.storage.streams import Beat, Hole
 from tradecore.streaming.inbox import Batch
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+PART = timedelta(hours=1)
 log = logging.getLogger(__name__)
 
 
@@ -99,8 +100,7 @@ class Store:
     ) -> None:
         until_at = now + self._keeping.margin
         if since_at is not None:
-            hole = Hole(first_at=since_at, until_at=until_at, instrument_ids=tuple(self._ids))
-            streams.open_hole(self._conn, self._source, hole, now)
+            self._open_hole(Hole(first_at=since_at, until_at=until_at, instrument_ids=tuple(self._ids)), now)
         shared = tuple(i for i in known[0] if i in self._ids) if known else ()
         if known is None or not shared:
             return
@@ -112,9 +112,11 @@ class Store:
                 *(self._source, known[1], self._keeping.oldest, known[1].isoformat()),
             )
             first_at = now - self._keeping.oldest
-        streams.open_hole(
-            self._conn, self._source, Hole(first_at=first_at, until_at=until_at, instrument_ids=shared), now
-        )
+        self._open_hole(Hole(first_at=first_at, until_at=until_at, instrument_ids=shared), now)
+
+    def _open_hole(self, hole: Hole, now: datetime) -> None:
+        for part in parts_of(hole):
+            streams.open_hole(self._conn, self._source, part, now)
 
     def write(self, batch: Batch) -> int:
         """Write what the stream brought, move the cursor to its newest trade, and tell of it; return the new rows."""
@@ -162,28 +164,28 @@ class Store:
             fresh = streams.put_minute_bars(conn, source, batch.bars, self._now())
             if fresh:
                 self._publish("minute_bars", batch.bars, fresh)
-                self._roll_up(batch.bars)
+                first, last = _span(batch.bars)
+                ids = {row[0] for row in batch.bars}
+                rollups.refresh(conn, of_table=rollups.MINUTE_BARS, instruments=ids, first=first, last=last)
             new += fresh
         streams.append_amendments(conn, source, batch.amendments)
         return new
 
-    def _roll_up(self, rows: Sequence[streams.BarRow]) -> None:
-        """Bring coarser bars up to date, minute by minute: a Community server notes each as due once."""
-        minutes: dict[int, set[int]] = {}
-        for row in rows:
-            minutes.setdefault(row[1], set()).add(row[0])
-        for us, ids in minutes.items():
-            at = streams.at_of(us)
-            rollups.refresh(self._conn, of_table=rollups.MINUTE_BARS, instruments=ids, first=at, last=at)
-
     def _publish(self, kind: str, rows: Sequence[streams.TradeRow] | Sequence[streams.BarRow], new: int) -> None:
-        times = [row[1] for row in rows]
-        streams.publish(
-            self._conn,
-            kind=kind,
-            source=self._source,
-            ids={row[0] for row in rows},
-            first=streams.at_of(min(times)),
-            last=streams.at_of(max(times)),
-            rows=new,
-        )
+        first, last = _span(rows)
+        ids = {row[0] for row in rows}
+        streams.publish(self._conn, kind=kind, source=self._source, ids=ids, first=first, last=last, rows=new)
+
+
+def parts_of(hole: Hole) -> Iterator[Hole]:
+    """Yield a hole an hour at a time: what REST fails in is asked for again from the beginning of its part."""
+    at = hole.first_at
+    while at < hole.until_at:
+        until_at = min(at + PART, hole.until_at)
+        yield replace(hole, first_at=at, until_at=until_at)
+        at = until_at
+
+
+def _span(rows: Sequence[streams.TradeRow] | Sequence[streams.BarRow]) -> tuple[datetime, datetime]:
+    times = [row[1] for row in rows]
+    return streams.at_of(min(times)), streams.at_of(max(times))
