@@ -21,8 +21,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tradecore.errors import FeedError, VendorDown
+from tradecore.errors import FeedError
 from tradecore.feeds import alpaca_records as records
+from tradecore.feeds.alpaca_rest import (
+    ADDRESS,
+    BARS,
+    TRADES,
+    VENDOR,
+    broken,
+    is_mapping,
+    open_http,
+    pages,
+    stamp,
+)
 from tradecore.feeds.base import (
     Access,
     BarBatch,
@@ -35,25 +46,16 @@ from tradecore.feeds.base import (
     make_rows,
     newest_of,
 )
-from tradecore.feeds.http import Answer, Limits, Refused, VendorHttp, check_address, check_key, check_limits
+from tradecore.feeds.http import Limits, Refused, VendorHttp, check_address, check_limits
 from tradecore.sessions import DAILY, Calendar, bar_minutes
 from tradecore.units import to_ns
 
-VENDOR = "Alpaca"
-ADDRESS = "https://data.alpaca.markets"
-BARS, TRADES, LATEST, ACTIONS = (
-    "/v2/stocks/bars",
-    "/v2/stocks/trades",
-    "/v2/stocks/bars/latest",
-    "/v1/corporate-actions",
-)
-MOST_PAGES = 100_000
+LATEST, ACTIONS = "/v2/stocks/bars/latest", "/v1/corporate-actions"
 ACTIONS_PER_PAGE = 1_000
 # Actions are found by their process date, which for a dividend is the day it is paid: some months after the ex-date.
 PROCESSED_BEFORE, PROCESSED_AFTER = timedelta(days=14), timedelta(days=150)
 ACTION_TYPES = "forward_split,reverse_split,cash_dividend,stock_dividend,unit_split,spin_off,cash_merger,stock_merger,"
 ACTION_TYPES += "stock_and_cash_merger,name_change,worthless_removal"
-KEY_STEP = "Set ALPACA_API_KEY and ALPACA_SECRET_KEY in .env, or Airflow's connection alpaca_default."
 _BAD_SYMBOL = re.compile(r"invalid symbols?:? *\"?([A-Za-z0-9._/\-]+)")
 
 
@@ -101,16 +103,7 @@ class AlpacaFeed(LiveFeed):
     @cached_property
     def _http(self) -> VendorHttp:
         """The line to Alpaca. Raises AuthFailed without keys: when it is asked, not when the feed is opened."""
-        key = check_key("ALPACA_API_KEY", self._access.api_key, KEY_STEP)
-        secret = check_key("ALPACA_SECRET_KEY", self._access.secret_key, KEY_STEP)
-        return VendorHttp(
-            VENDOR,
-            self._options.base_url,
-            limits=Limits.of(self._options),
-            pace=self._access.pace,
-            headers={"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret},
-            hidden=(key, secret),
-        )
+        return open_http(self._access, self._options.base_url, Limits.of(self._options))
 
     def bars(
         self,
@@ -144,7 +137,7 @@ class AlpacaFeed(LiveFeed):
 
         Alpaca may learn of an action late. Raises as `bars` does, but for NoDataYet.
         """
-        pages: list[Mapping[str, Any]] = []
+        documents: list[Mapping[str, Any]] = []
         size, names = self._options.symbols_per_request, [s for s in symbols if s not in self._refused]
         for start in range(0, len(names), size):
             asked = {
@@ -155,8 +148,8 @@ class AlpacaFeed(LiveFeed):
                 "limit": str(ACTIONS_PER_PAGE),
                 "sort": "asc",
             }
-            pages += self._whole(ACTIONS, asked, "corporate_actions")
-        found = records.actions_of(pages, self.name)
+            documents += self._whole(ACTIONS, asked, "corporate_actions")
+        found = records.actions_of(documents, self.name)
         return in_order({action for action in found if action.symbol in symbols}, first_session, last_session)
 
     def trades(self, symbol: str, start_at: datetime, end_at: datetime) -> Iterator[npt.NDArray[np.void]]:
@@ -166,16 +159,16 @@ class AlpacaFeed(LiveFeed):
         """
         asked = {
             "symbols": symbol,
-            "start": _stamp(start_at),
-            "end": _stamp(end_at),
+            "start": stamp(start_at),
+            "end": stamp(end_at),
             "limit": str(self._options.rows_per_page),
             "feed": self._options.feed,
             "sort": "asc",
         }
-        for answer, promised in self._pages(TRADES, asked, "trades", exact=False):
+        for answer, promised in pages(self._http, TRADES, asked, "trades"):
             trades = answer.document["trades"] or {}
-            if not trades and promised:
-                raise self._broken(f"Alpaca sent an empty page in the middle of the trades of {symbol}.")
+            if promised and not trades:
+                raise broken(f"Alpaca sent an empty page in the middle of the trades of {symbol}.")
             yield records.trade_rows(trades.get(symbol) or ())
 
     def _group(
@@ -205,9 +198,7 @@ class AlpacaFeed(LiveFeed):
         if (found.empty or not found.bars) and short:
             again = self._ask(short, timeframe, grid)
             if again.empty or (not again.bars and self._has_older(short, grid)):
-                raise self._broken(
-                    f"Alpaca sent empty pages twice for {', '.join(short[:5])}: its bars are incomplete."
-                )
+                raise broken(f"Alpaca sent empty pages twice for {', '.join(short[:5])}: its bars are incomplete.")
             healed, more = _parsed(again, short, timeframe, grid)
             by_symbol |= healed
             rejects = [r for r in rejects if r.symbol not in short] + more
@@ -226,7 +217,7 @@ class AlpacaFeed(LiveFeed):
             "sort": "asc",
         }
         found = _Found(bars={}, empty=False, at=None)
-        for answer, promised in self._pages(BARS, asked, "bars", exact=False):
+        for answer, promised in pages(self._http, BARS, asked, "bars"):
             part = answer.document["bars"] or {}
             found.empty |= not part and promised
             found.at = answer.at
@@ -255,7 +246,7 @@ class AlpacaFeed(LiveFeed):
                 break
             asked = {"symbols": ",".join(missing), "feed": self._options.feed}
             try:
-                document = self._http.get(LATEST, asked, explain=self._has("bars")).document
+                document = self._http.get(LATEST, asked, explain=self._latest_bars).document
             except Refused:
                 break  # it names a symbol that is none: then none of them is known
             try:
@@ -273,49 +264,24 @@ class AlpacaFeed(LiveFeed):
     def _whole(self, path: str, asked: Mapping[str, str], key: str) -> list[Mapping[str, Any]]:
         """Return the pages of a question; asked again where one came empty in the middle, or nothing at all."""
         for last_try in (False, True):
-            pages, empty = list[Mapping[str, Any]](), False
+            parts, empty = list[Mapping[str, Any]](), False
             try:
-                for answer, promised in self._pages(path, asked, key, exact=True):
+                for answer, promised in pages(self._http, path, asked, key, exact=True):
                     part = answer.document[key] or {}
                     empty |= promised and not part
-                    pages.append(part)
+                    parts.append(part)
             except Refused as refusal:
                 text = f"Alpaca answered {refusal.status} to {path}: {refusal.text!r}."
                 raise self._http.malformed(text, status=refusal.status) from None
-            if not empty and (any(pages) or last_try):
-                return pages
-        raise self._broken(f"Alpaca sent empty pages twice for {path}.")
+            if not empty and (any(parts) or last_try):
+                return parts
+        raise broken(f"Alpaca sent empty pages twice for {path}.")
 
-    def _pages(self, path: str, asked: Mapping[str, str], key: str, *, exact: bool) -> Iterator[tuple[Answer, bool]]:
-        """Yield each page of a question, and whether something was promised in it: by the token to it, or one in it."""
-        token: str | None = None
-        seen: set[str] = set()
-        for _ in range(MOST_PAGES):
-            params = {**asked, "page_token": token} if token else asked
-            answer = self._http.get(path, params, exact=exact, explain=self._has(key, "next_page_token"))
-            after = answer.document["next_page_token"]
-            yield answer, token is not None or bool(after)
-            if not after:
-                return
-            if after in seen:
-                raise self._http.malformed(f"Alpaca's pages of {path} go in a circle.")
-            seen.add(after)
-            token = after
-        raise self._http.malformed(f"Alpaca gives more than {MOST_PAGES} pages of {path}.")
-
-    def _has(self, *keys: str) -> Any:
-        """Return a check that a document holds the keys, the first of them a mapping or null."""
-
-        def explain(document: Any) -> FeedError | None:
-            whole = isinstance(document, dict) and all(key in document for key in keys)
-            if whole and isinstance(document[keys[0]], dict | None):
-                return None
-            return self._http.malformed(f"Alpaca's answer has no {' and '.join(keys)}: {str(document)[:80]!r}.")
-
-        return explain
-
-    def _broken(self, message: str) -> VendorDown:
-        return VendorDown(message, next_step="The next try of the task asks again.", vendor=VENDOR)
+    def _latest_bars(self, document: Any) -> FeedError | None:
+        """Check that a document holds a bar by symbol, or null."""
+        if isinstance(document, dict) and "bars" in document and is_mapping(document["bars"], dict | None):
+            return None
+        return self._http.malformed(f"Alpaca's answer has no bars: {str(document)[:80]!r}.")
 
 
 def _parsed(
@@ -334,7 +300,3 @@ def _vendor_timeframe(timeframe: str) -> str:
     """Return the bars to ask for: days, or the longest minutes that fit into a timeframe and begin at 9:30."""
     minutes = bar_minutes(timeframe)
     return "1Day" if minutes is None else f"{math.gcd(minutes, 30)}Min"
-
-
-def _stamp(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -14,8 +14,8 @@ from typing import cast
 import psycopg
 
 from tradecore.errors import AuthFailed, ConfigError
-from tradecore.feeds.alpaca_history import ADDRESS as DATA_ADDRESS
 from tradecore.feeds.alpaca_history import AlpacaHistory
+from tradecore.feeds.alpaca_rest import ADDRESS as DATA_ADDRESS
 from tradecore.feeds.alpaca_stream import ADDRESS, FEEDS, AlpacaLine, StreamOptions
 from tradecore.feeds.http import Limits
 from tradecore.settings import Settings
