@@ -53,6 +53,8 @@ later() { todo="$todo
 fail() { echo "error: $*" >&2; exit 1; }
 booted() { [ -d /run/systemd/system ]; }
 installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = 'ii ' ]; }
+# What a device holds: a file system, a partition table (blkid has no TYPE for a disk of partitions), several (exit code 8).
+holds() { blkid -p -o value -s TYPE -s PTTYPE "$1" 2>/dev/null || [ $? = 2 ] || echo 'what blkid cannot tell'; }
 can_login_by_key() {
     getent passwd | awk -F: '$7 !~ /(nologin|false)$/ { print $6 }' |
         while IFS= read -r home; do if [ -s "$home/.ssh/authorized_keys" ]; then echo yes; fi; done | grep -q yes
@@ -152,7 +154,7 @@ data_volume() {
             key=/etc/tradecore/data.key
             [ -f "$key" ] || run sh -c "umask 077 && mkdir -p /etc/tradecore && head -c 64 /dev/urandom >$key"
             if ! cryptsetup isLuks "$device" 2>/dev/null; then
-                [ -z "$(blkid -p -o value -s TYPE "$device" 2>/dev/null)" ] ||
+                [ -z "$(holds "$device")" ] ||
                     fail "$device is not empty. Empty it yourself if you mean it: wipefs -a $device"
                 run cryptsetup luksFormat --batch-mode --type luks2 --pbkdf-memory 262144 "$device" "$key"
             fi
@@ -162,7 +164,7 @@ data_volume() {
             note "the key is on the system's disk: it protects a disk that is sold or stolen alone, not the whole machine"
             device=/dev/mapper/tradecore
         fi
-        kind=$(blkid -p -o value -s TYPE "$device" 2>/dev/null || :)
+        kind=$(holds "$device")
         case $kind in
             '') run mkfs.ext4 -q -L tradecore "$device" ;;
             ext4) ;;
@@ -172,7 +174,11 @@ data_volume() {
             run sh -c "echo UUID=\$(blkid -o value -s UUID $device) $DATA ext4 noatime,commit=30,nofail 0 2 >>/etc/fstab"
         fi
         [ -d "$DATA" ] || run mkdir -p "$DATA"
-        mountpoint -q "$DATA" || run mount "$DATA"
+        if ! mountpoint -q "$DATA"; then
+            [ -z "$(ls -A "$DATA" 2>/dev/null)" ] ||
+                fail "$DATA is not empty, and $device would hide it. Move what is in it away first, then onto the new disk"
+            run mount "$DATA"
+        fi
     else
         note 'no --data-device: it stays on the disk of the system'
     fi

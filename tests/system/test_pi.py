@@ -58,7 +58,8 @@ def test_every_shell_script_of_deploy_is_in_the_list() -> None:
 def test_shell_scripts_are_clean_for_shellcheck() -> None:
     paths = [str(ROOT / "deploy" / name) for name in SCRIPTS]
     assert SHELLCHECK, "run deploy/bootstrap.sh dev"
-    done = subprocess.run([SHELLCHECK, "--severity=warning", *paths, str(ROOT / ".ci" / "run")], capture_output=True, text=True)
+    command = [SHELLCHECK, "--severity=warning", *paths, str(ROOT / ".ci" / "run")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -74,6 +75,22 @@ def test_help_explains_and_an_unknown_option_is_refused(script: str) -> None:
     refused = subprocess.run([*command, "--no-such"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "unknown option --no-such" in refused.stderr
+
+
+def test_only_an_empty_device_is_formatted(tmp_path: Path) -> None:
+    """A disk of partitions has no TYPE for blkid: it is not empty all the same."""
+    if shutil.which("blkid") is None:
+        pytest.skip("what a device holds is NOT looked at: no blkid here")
+    script = (ROOT / "deploy" / "setup_pi.sh").read_text()
+    (holds,) = re.findall(r"^holds\(\) .*$", script, re.M)
+    assert script.count("blkid -p") == 1, "nothing else decides"
+    entry = bytes([0, 0, 2, 0, 0x83, 0, 2, 0]) + (2048).to_bytes(4, "little") + (16384).to_bytes(4, "little")
+    images = {"": b"", "dos": bytes(446) + entry + bytes(48) + b"\x55\xaa"}
+    for wanted, head in images.items():
+        image = tmp_path / "a disk.img"
+        image.write_bytes(head.ljust(16 << 20, b"\0"))
+        said = subprocess.run(["sh", "-euc", f'{holds}\nholds "$1"', "sh", str(image)], capture_output=True, text=True)
+        assert (said.returncode, said.stdout.strip()) == (0, wanted)
 
 
 # -- the units
