@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 8 << 20  # of CSV at a time: some 100,000 rows, so that a week of minute bars fits a small machine
 HELD_DAYS = 30
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +46,28 @@ def folder_of(settings: Settings) -> Path:
 
 
 def keep_within_policy(settings: Settings, conn: psycopg.Connection, now: datetime) -> dict[str, object]:
-    """Archive and drop the raw data that are older than the configured days. A slice is a transaction; commits."""
+    """Archive and drop the raw data that are older than the configured days. A slice is a transaction; commits.
+
+    The stream and loads write meanwhile. They wait only while a slice is dropped, and one that they changed since its
+    file was begun stays for the next run.
+    """
     policy, out = settings.trading.maintenance, dict[str, object]()
     for table, days in ((keeping.MINUTE_BARS, policy.minute_bars_days), (keeping.TRADES, policy.trades_days)):
         slices = rows = 0
         for part in _parts(conn, table, now - timedelta(days=days), now):
             with conn.transaction():
                 keeping.lock(conn)
+                if keeping.is_held(conn, part, now):  # by an import since the slices were listed
+                    continue
+                content = keeping.content_of(conn, part)
                 if policy.archive:
                     archive(conn, part, folder_of(settings), now)
-                rows += keeping.drop(conn, part, now)
-            slices += 1
+                    keeping.lock_rows(conn, table)
+                    if keeping.content_of(conn, part) != content:
+                        log.warning("%s of %s changed while it was archived: kept", table.name, part.first_at)
+                        continue
+                keeping.drop(conn, part, now)
+            slices, rows = slices + 1, rows + content[0]
         out[table.name] = {"slices": slices, "rows": rows}
     conn.commit()
     return out
@@ -256,8 +269,9 @@ class _Content:
 
 
 def _instruments(conn: psycopg.Connection, symbols: dict[int, str], path: Path) -> dict[int, int]:
-    """Return {id in the file: id in this database}, by symbol."""
-    known = {symbol: i for i, symbol in keeping.symbols(conn).items()}
+    """Return {id in the file: id in this database}, by symbol; the same id where it has the symbol here too."""
+    here = keeping.symbols(conn)
+    known = {symbol: i for i, symbol in here.items()}
     lacking = sorted(set(symbols.values()) - set(known))
     if lacking:
         raise ArchiveError(
@@ -265,7 +279,7 @@ def _instruments(conn: psycopg.Connection, symbols: dict[int, str], path: Path) 
             next_step="add them to the universe, `python -m tradecore db upgrade` and load a day of them first",
             symbols=lacking,
         )
-    return {i: known[symbol] for i, symbol in symbols.items()}
+    return {i: i if here.get(i) == symbol else known[symbol] for i, symbol in symbols.items()}
 
 
 def _load(conn: psycopg.Connection, table: RawTable, path: Path, ids: dict[int, int]) -> tuple[datetime, datetime]:

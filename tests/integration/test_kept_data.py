@@ -251,6 +251,43 @@ def test_nothing_is_dropped_whose_file_does_not_hold_it(kept, tmp_path, monkeypa
     assert not [f for f in (tmp_path / "archive").rglob("*") if f.is_file()]
 
 
+def test_what_arrives_while_a_slice_is_archived_is_not_dropped_with_it(kept, tmp_path, monkeypatch):
+    found, before = configured(tmp_path, trades_days=90), rows(kept, "trades")
+    kept.rollback()
+    real, late = archiving.archive, datetime(2025, 9, 2, 16, 0, tzinfo=UTC)
+
+    def slow(conn: psycopg.Connection, part: keeping.Slice, folder: Path, now: datetime) -> archiving.Archived:
+        done = real(conn, part, folder, now)
+        if part.first_at <= late < part.until_at:
+            with psycopg.connect(kept.info.dsn, password=kept.info.password) as other:
+                other.execute("INSERT INTO tradecore.trades VALUES (1, %s, 'made', 'V', 900, 10.5, 1, '')", (late,))
+        return done
+
+    monkeypatch.setattr(archiving, "archive", slow)
+    done = maintenance.run(found, kept, "retention", NOW, lambda: NOW)
+    assert done["trades"] == {"slices": 1, "rows": 100}
+    assert len(rows(kept, "trades")) == 101
+    kept.rollback()
+    monkeypatch.undo()
+    assert maintenance.run(found, kept, "retention", NOW, lambda: NOW)["trades"] == {"slices": 1, "rows": 101}
+    for file in sorted((tmp_path / "archive" / "trades").iterdir()):
+        archiving.import_file(kept, file, NOW)
+    assert sorted(r[4] for r in rows(kept, "trades")) == sorted([*(r[4] for r in before), 900])
+
+
+def test_a_symbol_that_two_names_had_brings_rows_back_to_the_one_they_were_of(kept, tmp_path):
+    files = archiving.archive_before(configured(tmp_path), kept, table="trades", before=NOW, now=NOW)
+    before = rows(kept, "trades")
+    kept.execute("UPDATE instrument_symbols SET valid_to = '2025-10-01' WHERE symbol = 'AAA'")
+    (other,) = kept.execute(bars.SQL["add_instrument"], ("XNYS", "USD", 100, 1_000_000)).fetchone()
+    kept.execute(bars.SQL["add_symbol"], ("AAA", date(2025, 10, 1), other))
+    kept.execute("DELETE FROM trades")
+    kept.commit()
+    for done in files:
+        archiving.import_file(kept, done.file, NOW)
+    assert rows(kept, "trades") == before
+
+
 def test_a_file_that_was_changed_or_is_none_is_refused_and_a_symbol_decides_whose_rows_they_are(kept, tmp_path):
     found = configured(tmp_path)
     (done, _) = archiving.archive_before(found, kept, table="trades", before=NOW, now=NOW)

@@ -87,15 +87,26 @@ def slices_before(conn: psycopg.Connection, table: RawTable, before: datetime, n
     row = conn.execute(_named("oldest", table), {"before": last}).fetchone()
     while row is not None and row[0] is not None:
         found = slice_of(table, row[0])
-        if conn.execute(SQL["held"], {**found.where, "now": now}).fetchone() is None:
+        if not is_held(conn, found, now):
             yield found
         row = conn.execute(_named("oldest_from", table), {"since": found.until_at, "before": last}).fetchone()
 
 
-def count_rows(conn: psycopg.Connection, part: Slice) -> int:
-    """Return how many rows a slice has."""
-    row = conn.execute(_named("rows_in", part.table), part.where).fetchone()
-    return int(row[0]) if row else 0
+def is_held(conn: psycopg.Connection, part: Slice, now: datetime) -> bool:
+    """Tell whether an import brought rows of a slice back for longer than now."""
+    return conn.execute(SQL["held"], {**part.where, "now": now}).fetchone() is not None
+
+
+def content_of(conn: psycopg.Connection, part: Slice) -> tuple[int, str]:
+    """Return how many rows a slice has, and the sum of their hashes."""
+    row = conn.execute(_named("content_of", part.table), part.where).fetchone()
+    assert row is not None
+    return int(row[0]), str(row[1])
+
+
+def lock_rows(conn: psycopg.Connection, table: RawTable) -> None:
+    """Keep everybody from writing to a table until the transaction ends, once those who do have committed."""
+    conn.execute(_named("lock_rows", table))
 
 
 def read_csv(conn: psycopg.Connection, part: Slice, block_bytes: int) -> Iterator[bytes]:
@@ -150,14 +161,12 @@ def put_minutes(
     return conn.execute(SQL["put_minutes"], {"source": source, "now": now}).rowcount
 
 
-def drop(conn: psycopg.Connection, part: Slice, now: datetime) -> int:
-    """Take a slice's rows out of the database; return how many. Whole chunks where there are such, else row by row."""
-    gone = count_rows(conn, part)
+def drop(conn: psycopg.Connection, part: Slice, now: datetime) -> None:
+    """Take a slice's rows out of the database: whole chunks where there are such, else row by row."""
     if edition.of(conn).has_chunks:
         conn.execute(_named("drop_chunks", part.table), part.where)
     conn.execute(_named("delete_rows", part.table), part.where)  # rows of a chunk that reaches beyond the slice
     conn.execute(SQL["mark_dropped"], {**part.where, "now": now})
-    return gone
 
 
 @contextmanager

@@ -12,8 +12,12 @@ SELECT min({time}) FROM {table} WHERE {time} >= %(since)s AND {time} < %(before)
 SELECT 1 FROM archives
 WHERE of_table = %(of_table)s AND first_at < %(until)s AND until_at > %(first)s AND held_until > %(now)s LIMIT 1
 
--- name: rows_in
-SELECT count(*) FROM {table} WHERE {time} >= %(first)s AND {time} < %(until)s
+-- name: content_of
+SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM {table} AS t
+WHERE {time} >= %(first)s AND {time} < %(until)s
+
+-- name: lock_rows
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE
 
 -- name: read_minute_bars
 -- In the order of the key: the same rows are the same content, whatever the disk's order.
@@ -28,10 +32,6 @@ COPY (SELECT instrument_id, source, trade_at, exchange, trade_id, price, size, c
 
 -- name: symbols
 SELECT DISTINCT ON (instrument_id) instrument_id, symbol FROM instrument_symbols ORDER BY instrument_id, valid_from DESC
-
--- name: known_archive
-SELECT file_name FROM archives
-WHERE of_table = %(of_table)s AND first_at = %(first)s AND until_at = %(until)s AND content_hash = %(hash)s
 
 -- name: add_archive
 INSERT INTO archives (of_table, first_at, until_at, content_hash, file_name, row_count, archived_at)
