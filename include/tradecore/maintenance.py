@@ -101,9 +101,11 @@ def _deepest_first(folder: Path) -> Iterator[Path]:
 def findings(settings: Settings, conn: psycopg.Connection, now: datetime) -> list[dict[str, object]]:
     """Say which path coarser bars, compression and retention take here, and whether maintenance keeps up."""
     found, policy = edition.of(conn), settings.trading.maintenance
-    row = conn.execute(keeping.SQL["behind"]).fetchone()
+    minutes, trades = (now - timedelta(days=d) - GRACE for d in (policy.minute_bars_days, policy.trades_days))
+    row = conn.execute(keeping.SQL["behind"], {"minutes": minutes, "trades": trades}).fetchone()
     runs = {r[0]: r[1] for r in conn.execute(keeping.SQL["runs"]).fetchall()}
-    due, trades, minutes = row if row is not None else (0, None, None)
+    assert row is not None
+    due, oldest, has_raw = row
     wrong = rollups.not_as_edition(conn)
     text = f"{found.name}: {found.path}"
     first = {
@@ -112,18 +114,16 @@ def findings(settings: Settings, conn: psycopg.Connection, now: datetime) -> lis
         "found": text + (f"; {', '.join(wrong)} are made for another edition" if wrong else ""),
         "next_step": "python -m tradecore db upgrade",
     }
-    raw = [at for at, days in ((minutes, policy.minute_bars_days), (trades, policy.trades_days)) if at is not None
-           and at < now - timedelta(days=days) - GRACE]  # fmt: skip
     missing = [step for step in STEPS if step not in runs]
     last = min(runs.values(), default=None)
-    late = (trades or minutes) is not None and (last is None or last < now - LATE_AFTER)
+    late = has_raw and (last is None or last < now - LATE_AFTER)
     said = "has never run" if last is None else f"last at {last:%Y-%m-%d %H:%M} UTC"
     said += f", never {', '.join(missing)}" if missing and runs else ""
     said += f", {due} windows of coarser bars are due" if due else ""
-    said += f", raw data since {min(raw):%Y-%m-%d} are past their days" if raw else ""
+    said += f", raw data since {oldest:%Y-%m-%d} are past their days" if oldest else ""
     second = {
         "what": "maintenance",
-        "ok": not (due or raw or late),
+        "ok": not (due or oldest or late),
         "found": said,
         "next_step": "switch the DAG ops_maintenance on, or run: python -m tradecore maintain",
     }

@@ -95,7 +95,11 @@ ON CONFLICT (step) DO UPDATE SET started_at = excluded.started_at, ended_at = ex
 SELECT step, ended_at, result FROM maintenance_runs ORDER BY ended_at
 
 -- name: behind
-SELECT (SELECT count(*) FROM rollup_due), (SELECT min(trade_at) FROM trades), (SELECT min(bar_end_at) FROM minute_bars)
+-- The bounds keep the least of a time to the chunks and BRIN ranges of before them: no index leads with it.
+SELECT (SELECT count(*) FROM rollup_due),
+       least((SELECT min(trade_at) FROM trades WHERE trade_at < %(trades)s),
+             (SELECT min(bar_end_at) FROM minute_bars WHERE bar_end_at < %(minutes)s)),
+       EXISTS (SELECT FROM trades) OR EXISTS (SELECT FROM minute_bars)
 
 -- name: create_minute_stage
 CREATE TEMP TABLE IF NOT EXISTS stage_minutes (
