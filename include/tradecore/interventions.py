@@ -1,4 +1,4 @@
-"""What a person does by hand: cancel an order, allow or forbid live trading. Kept with a name."""
+"""What a person does by hand: halt, flatten, cancel an order, allow or forbid live trading. Kept with a name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import psycopg
 
-from tradecore import cancelling, context, venue
+from tradecore import cancelling, context, decision, venue
 from tradecore.context import Context
 from tradecore.errors import BookError, ConfigError, Rejected, Unavailable
 from tradecore.execution.lifecycle import AT_RISK, AT_VENUE, WAITING
 from tradecore.execution_views import unknown_order
+from tradecore.model import STATE_NAMES
 from tradecore.settings import Settings
 from tradecore.storage import books, queries
 from tradecore.storage.books import BookRecord
@@ -60,6 +61,50 @@ def newest_bar(settings: Settings, conn: psycopg.Connection, book: str, now: dat
         bar_end_at=row[0],
         now=now,
     )
+
+
+def change_state(
+    settings: Settings, conn: psycopg.Connection, *, book: str, state: str, actor: str, reason: str, now: datetime
+) -> dict[str, object]:
+    """Record a person's HALTED, REDUCING or ACTIVE, in force from the next bar that settles; a halt stops sending.
+
+    Under the book's lock: a bar that settles meanwhile would pass by a halt that was written for it.
+    """
+    with conn.transaction(), book_lock(conn, book):
+        record = books.get(conn, book)
+        last = conn.execute(books.SQL["last_state"], (book,)).fetchone()
+        assert last is not None  # opening a book writes its first state
+        effective = context.book_calendar(settings).next_bar_end(last[0], record.timeframe)
+        before = conn.execute(books.SQL["state"], (book, last[0])).fetchone()
+        conn.execute(
+            books.SQL["add_person_state"],
+            {
+                "book": book,
+                "bar_end": effective,
+                "old": before[7] if before else 0,
+                "new": STATE_NAMES.index(state),
+                "actor": actor,
+                "reason": f"{now:%Y-%m-%d %H:%M}Z {reason}",
+            },
+        )
+    conn.commit()
+    return {"book": book, "state": state, "effective": str(effective), "actor": actor, "reason": reason}
+
+
+def order_flat(
+    settings: Settings, conn: psycopg.Connection, *, book: str, actor: str, reason: str, now: datetime
+) -> tuple[Context, bool, dict[str, object]]:
+    """Write down that a person wants a book to sell all; return its newest bar, whether that decides anew, and what
+    was ordered."""
+    change_state(settings, conn, book=book, state="REDUCING", actor=actor, reason=f"flatten: {reason}", now=now)
+    ctx = newest_bar(settings, conn, book, now)
+    with conn.transaction(), book_lock(conn, book):
+        again = ctx.status() in ("settled", "decided") and decision.may_change(ctx)
+        effective = ctx.bar_end_at if again else ctx.next_bar_end
+        conn.execute(books.SQL["add_flatten"], {"book": book, "bar_end": effective, "actor": actor, "reason": reason})
+    conn.commit()
+    said = {"book": book, "state": "REDUCING", "closes_with": str(effective), "session": str(ctx.session_date)}
+    return ctx, again, dict(said)
 
 
 def order_context(settings: Settings, conn: psycopg.Connection, client_order_id: str, now: datetime) -> Context:

@@ -1,4 +1,4 @@
-"""Opening a book at a real venue: what the account holds at that moment becomes the book's first state.
+"""Opening a book. At a real venue, what the account holds at that moment becomes the book's first state.
 
 Cash and positions are adopted with their cost, under the strategy 'manual'; all that the venue reports from before that
 is kept as booked. An account that this book could not keep is refused, with what to do about it.
@@ -16,7 +16,8 @@ from fractions import Fraction
 
 import psycopg
 
-from tradecore import observation, venue_bar
+from tradecore import context as context_of
+from tradecore import observation, venue, venue_bar
 from tradecore.config_values import BOOK_NAME
 from tradecore.context import Context, book_calendar
 from tradecore.errors import BookError
@@ -43,6 +44,31 @@ class _Found:
     orders: Sequence[BrokerOrder]
     fills: tuple[Sequence[BrokerFill], str]
     activities: tuple[Sequence[Activity], str]
+
+
+def open_book(
+    settings: Settings,
+    conn: psycopg.Connection,
+    *,
+    book: str,
+    before: date,
+    now: datetime,
+    desk: Callable[[BookRecord], Desk] | None = None,
+) -> BookRecord:
+    """Open a book at the session before `before`: the configured one at its venue, with what the account holds;
+    any other with the configured cash. One that is open stays as it is. desk opens the venue, if not as configured.
+    Raises BookError for one that is open at another venue."""
+    known = books.find(conn, book)
+    conn.rollback()
+    if known is not None:
+        context_of.require_venue(settings, known)
+    if book != settings.trading.book.name or settings.trading.book.broker == "simulated":
+        return context_of.open_book(settings, conn, book=book, before=before, now=now)
+
+    def configured(record: BookRecord) -> Desk:
+        return venue.open_desk(settings, conn, record, lambda: now, lambda seconds: None)
+
+    return open_real_book(settings, conn, book=book, before=before, now=now, desk=desk or configured)
 
 
 def open_real_book(

@@ -22,26 +22,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
-import numpy as np
 import psycopg
 
 from tradecore import (
     approval,
     breakers,
     cancelling,
-    certificates,
     decision,
     ingestion,
+    interventions,
     market,
-    opening,
     portfolio_risk,
-    provenance,
     reconciliation,
     reporting,
+    scoring,
     submission,
     symbols,
     validating,
-    venue,
     waiting,
 )
 from tradecore import context as context_of
@@ -49,7 +46,6 @@ from tradecore.approval import question, sheets
 from tradecore.context import (
     Context,
     alert_missed_action,
-    book_calendar,
     context,
     contexts,
     deliver_quietly,
@@ -60,13 +56,12 @@ from tradecore.context import (
     turn,
 )
 from tradecore.errors import ProofDiffers, StrategyError, TradecoreError
-from tradecore.execution.broker import Desk
-from tradecore.interventions import at_venue, newest_bar
-from tradecore.model import STATE_NAMES
+from tradecore.ingestion import load_history
+from tradecore.interventions import at_venue, change_state
+from tradecore.opening import open_book
 from tradecore.settings import Settings
 from tradecore.settlement import settle_bar
 from tradecore.storage import books
-from tradecore.storage.books import BookRecord
 from tradecore.storage.connection import book_lock
 
 Result = dict[str, object]
@@ -168,46 +163,7 @@ def signal(ctx: Context, name: str) -> Result:
     if not is_open:
         ctx.conn.rollback()
         return {"strategy": name, "skipped": f"gate closed: {reason}"}
-    rule = next(r for r in market.rules(ctx.settings) if r.name == name)
-    at = decision.bench(ctx)
-    panel = decision.window_panel(ctx, at.instruments, rule.lookback_bars, [rule])
-    failure: StrategyError | None = None
-    scores: dict[int, float] = {}
-    try:
-        values = market.score_now(rule, panel)
-        certificates.require(ctx.conn, rule, ctx.settings.strategies_folder)
-        scores = {at.axes.instruments[i]: float(values[i]) for i in market.columns_of(rule, at.instruments)}
-    except StrategyError as error:
-        failure = error
-        ctx.alert(
-            kind="strategy",
-            severity="error",
-            stage="signal",
-            key=name,
-            title=f"Strategy {name} failed",
-            body=f"{error.message} Its holdings: {rule.on_failure}.",
-            next_step=error.next_step,
-        )
-    with ctx.conn.cursor() as cur:
-        cur.executemany(decision.SQL["add_signal"], [(*ctx.key, name, i, s) for i, s in scores.items()])
-    ctx.conn.execute(
-        decision.SQL["add_strategy_run"],
-        {
-            "book": ctx.book,
-            "bar_end": ctx.bar_end_at,
-            "strategy": name,
-            "ok": failure is None,
-            "error": failure.message if failure else "",
-            "hash": provenance.score_hash(scores),
-            "data": provenance.data_hash(market.window_of(rule, panel)),
-        },
-    )
-    ctx.conn.commit()
-    if failure:
-        deliver_quietly(ctx)
-        raise failure
-    opinions = sum(not np.isnan(s) for s in scores.values())
-    return {"strategy": name, "opinions": opinions, "long": sum(s > 0 for s in scores.values())}
+    return scoring.score(ctx, name)
 
 
 def risk(ctx: Context) -> Result:
@@ -242,25 +198,7 @@ def report(ctx: Context) -> Result:
     is closed, with the addendum."""
     if ctx.status() != "closed":
         portfolio_risk.measure(ctx)
-    html = reporting.session_html(ctx.settings, ctx.conn, ctx.book, ctx.bar_end_at, submitted=ctx.status() == "closed")
-    folder = ctx.settings.local_dir / "reports" / ctx.book.replace(":", "_")
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # positions are nobody else's business
-    folder.mkdir(exist_ok=True)
-    stamp = f"{ctx.session_date}" if len(_session_bars(ctx)) == 1 else f"{ctx.bar_end_at:%Y-%m-%dT%H%M}"
-    path = folder / f"{stamp}.html"
-    fresh = path.with_suffix(".new")
-    fresh.write_text(html, encoding="utf-8")
-    fresh.replace(path)  # whole or not at all, also when two write it
-    where = str(path.relative_to(ctx.settings.local_dir))
-    ctx.conn.execute(
-        decision.SQL["add_report"], (*ctx.key, ctx.session_date, where, provenance.hash_of(html), ctx.manifest_hash())
-    )
-    ctx.conn.commit()
-    return {"report": str(path)}
-
-
-def _session_bars(ctx: Context) -> tuple[datetime, ...]:
-    return ctx.calendar.bar_ends(ctx.session_date, ctx.record.timeframe)
+    return {"report": str(reporting.keep(ctx))}
 
 
 def approve(ctx: Context, *, verdict: str = "", actor: str = "", sheet_hash: str = "", note: str = "") -> Result:
@@ -404,34 +342,6 @@ def run_session(
     return [run_bar(open_venue(ctx), say) for ctx in bars]
 
 
-def change_state(
-    settings: Settings, conn: psycopg.Connection, *, book: str, state: str, actor: str, reason: str, now: datetime
-) -> Result:
-    """Record a person's HALTED, REDUCING or ACTIVE, in force from the next bar that settles; a halt stops sending.
-
-    Under the book's lock: a bar that settles meanwhile would pass by a halt that was written for it.
-    """
-    with conn.transaction(), book_lock(conn, book):
-        record = books.get(conn, book)
-        last = conn.execute(books.SQL["last_state"], (book,)).fetchone()
-        assert last is not None  # opening a book writes its first state
-        effective = book_calendar(settings).next_bar_end(last[0], record.timeframe)
-        before = conn.execute(books.SQL["state"], (book, last[0])).fetchone()
-        conn.execute(
-            books.SQL["add_person_state"],
-            {
-                "book": book,
-                "bar_end": effective,
-                "old": before[7] if before else 0,
-                "new": STATE_NAMES.index(state),
-                "actor": actor,
-                "reason": f"{now:%Y-%m-%d %H:%M}Z {reason}",
-            },
-        )
-    conn.commit()
-    return {"book": book, "state": state, "effective": str(effective), "actor": actor, "reason": reason}
-
-
 def flatten(
     settings: Settings, conn: psycopg.Connection, *, book: str, actor: str, reason: str, now: datetime
 ) -> Result:
@@ -440,58 +350,8 @@ def flatten(
     The newest bar decides anew if nothing of it was sent yet; else the next one does. Orders pass the same plan, checks
     and ledger as any other.
     """
-    change_state(settings, conn, book=book, state="REDUCING", actor=actor, reason=f"flatten: {reason}", now=now)
-    ctx = newest_bar(settings, conn, book, now)
-    with conn.transaction(), book_lock(conn, book):
-        again = ctx.status() in ("settled", "decided") and decision.may_change(ctx)
-        effective = ctx.bar_end_at if again else ctx.next_bar_end
-        conn.execute(books.SQL["add_flatten"], {"book": book, "bar_end": effective, "actor": actor, "reason": reason})
-    conn.commit()
-    result: Result = {
-        "book": book,
-        "state": "REDUCING",
-        "closes_with": str(effective),
-        "session": str(ctx.session_date),
-    }
-    return result | ({**risk(ctx), **plan(ctx)} if again else {})
-
-
-def open_book(
-    settings: Settings,
-    conn: psycopg.Connection,
-    *,
-    book: str,
-    before: date,
-    now: datetime,
-    desk: Callable[[BookRecord], Desk] | None = None,
-) -> BookRecord:
-    """Open a book at the session before `before`: the configured one at its venue, with what the account holds;
-    any other with the configured cash. One that is open stays as it is. desk opens the venue, if not as configured.
-    Raises BookError for one that is open at another venue."""
-    known = books.find(conn, book)
-    conn.rollback()
-    if known is not None:
-        context_of.require_venue(settings, known)
-    if book != settings.trading.book.name or settings.trading.book.broker == "simulated":
-        return context_of.open_book(settings, conn, book=book, before=before, now=now)
-
-    def configured(record: BookRecord) -> Desk:
-        return venue.open_desk(settings, conn, record, lambda: now, lambda seconds: None)
-
-    return opening.open_real_book(settings, conn, book=book, before=before, now=now, desk=desk or configured)
-
-
-def load_history(
-    settings: Settings,
-    conn: psycopg.Connection,
-    *,
-    first: date,
-    last: date,
-    now: datetime,
-    symbols: Sequence[str] | None = None,
-) -> Result:
-    """Load and validate bars and actions of a range; known_at is assumed to be the bar's end + publication lag."""
-    return ingestion.load_history(settings, conn, first=first, last=last, now=now, symbols=symbols)
+    ctx, again, said = interventions.order_flat(settings, conn, book=book, actor=actor, reason=reason, now=now)
+    return said | ({**risk(ctx), **plan(ctx)} if again else {})
 
 
 __all__ = [

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 
-from tradecore import sessions, waiting
+from tradecore import decision, sessions, waiting
+from tradecore.context import Context
 from tradecore.errors import SessionError
+from tradecore.provenance import hash_of
 from tradecore.report_model import AnomalyLine, Limits, SessionReport
 from tradecore.settings import Settings
 from tradecore.storage import bars as stored
@@ -94,6 +97,25 @@ def session_html(
     from tradecore.reports.session_report import render  # matplotlib: 60 MB that only this task needs
 
     return render(session_report(settings, conn, book, bar_end_at, submitted=submitted))
+
+
+def keep(ctx: Context) -> Path:
+    """Write the bar's page and note where it is; with the addendum once the bar is closed. Commits."""
+    html = session_html(ctx.settings, ctx.conn, ctx.book, ctx.bar_end_at, submitted=ctx.status() == "closed")
+    folder = ctx.settings.local_dir / "reports" / ctx.book.replace(":", "_")
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # positions are nobody else's business
+    folder.mkdir(exist_ok=True)
+    alone = len(ctx.calendar.bar_ends(ctx.session_date, ctx.record.timeframe)) == 1
+    path = folder / (f"{ctx.session_date}.html" if alone else f"{ctx.bar_end_at:%Y-%m-%dT%H%M}.html")
+    fresh = path.with_suffix(".new")
+    fresh.write_text(html, encoding="utf-8")
+    fresh.replace(path)  # whole or not at all, also when two write it
+    where = str(path.relative_to(ctx.settings.local_dir))
+    ctx.conn.execute(
+        decision.SQL["add_report"], (*ctx.key, ctx.session_date, where, hash_of(html), ctx.manifest_hash())
+    )
+    ctx.conn.commit()
+    return path
 
 
 def _exact(frac: float) -> Decimal:
