@@ -129,7 +129,7 @@ def kernels(home: Path) -> Finding:
 
 def backups(folders: list[Path], now: datetime) -> Finding:
     """Tell how old the newest backup is, once there is one; a machine that never made one is told how."""
-    names = [p.name for folder in folders if folder.is_dir() for p in folder.iterdir()]
+    names = [p.name for folder in folders if os.access(folder, os.R_OK) for p in folder.iterdir()]
     times = sorted(match[1] for name in names if (match := _BACKUP.match(name)))
     if not times:
         return Finding(what="backup", ok=True, found="none yet: `python -m tradecore backup create`")

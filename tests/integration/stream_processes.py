@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from shared_machine import busy
+from tradecore.storage.connection import connect
 
 REPO = Path(__file__).resolve().parents[2]
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")  # the sample's universe
@@ -29,6 +31,19 @@ SELECT s.symbol, count(*), sum(t.trade_id)::bigint, sum(round(t.price * 100))::b
 FROM trades t JOIN instrument_symbols s USING (instrument_id)
 WHERE t.source = %s GROUP BY s.symbol
 """
+
+
+@pytest.fixture(name="url", scope="module")
+def module_url(module_database_url: str) -> str:
+    """A database of the module's tests."""
+    return module_database_url
+
+
+@pytest.fixture(name="conn")
+def module_conn(url: str) -> Iterator[psycopg.Connection]:
+    """A connection to it for one test."""
+    with connect(url) as found:
+        yield found
 
 
 @dataclass(slots=True)

@@ -6,12 +6,20 @@ import random
 import signal
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from stream_processes import Listener, Standin, service, standin, stored_sums, wait_for
+from stream_processes import (
+    Listener,
+    Standin,
+    module_conn,  # noqa: F401 - the fixture `conn`
+    module_url,  # noqa: F401 - the fixture `url`
+    service,
+    standin,
+    stored_sums,
+    wait_for,
+)
 
 from shared_machine import busy
 from tradecore.storage.connection import connect
@@ -21,17 +29,6 @@ LIVE = "SELECT state = 'live' FROM stream_heartbeats WHERE source = %s"
 FILLED = "SELECT count(*) > 0 AND count(*) = count(filled_at) FROM stream_holes WHERE source = %s"
 IEX = "alpaca:iex"
 HOWS = ("abort", "partial", "close")
-
-
-@pytest.fixture(scope="module")
-def url(module_database_url: str) -> str:
-    return module_database_url
-
-
-@pytest.fixture
-def conn(url: str) -> Iterator[psycopg.Connection]:
-    with connect(url) as found:
-        yield found
 
 
 def cut_at_random(alpaca: Standin, cuts: int, seconds: float, rng: random.Random) -> None:

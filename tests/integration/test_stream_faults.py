@@ -10,12 +10,11 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from stream_processes import stored_sums
+from stream_processes import module_conn, module_url, stored_sums  # noqa: F401 - the fixtures `conn` and `url`
 from websockets.asyncio.server import serve
 
 from alpaca_stream_standin.market import Market
@@ -36,17 +35,6 @@ KEEPING = Keeping(overlap=timedelta(seconds=1), margin=timedelta(seconds=0.1))
 ACTS = ("abort", "partial", "close", "mute", "database", "restart", "nothing")
 ONE = os.environ.get("STREAM_SEED")
 SEEDS = [int(ONE)] if ONE else list(range(100))
-
-
-@pytest.fixture(scope="module")
-def url(module_database_url: str) -> str:
-    return module_database_url
-
-
-@pytest.fixture
-def conn(url: str) -> Iterator[psycopg.Connection]:
-    with connect(url) as found:
-        yield found
 
 
 class Run:

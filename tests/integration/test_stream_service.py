@@ -6,13 +6,14 @@ import asyncio
 import csv
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from stream_processes import module_conn, module_url  # noqa: F401 - the fixtures `conn` and `url`
 from websockets.asyncio.server import serve
 
 from alpaca_stream_standin.market import Market
@@ -34,17 +35,6 @@ START = datetime(2013, 2, 1, 14, 30, tzinfo=UTC)
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-@pytest.fixture(scope="module")
-def url(module_database_url: str) -> str:
-    return module_database_url
-
-
-@pytest.fixture
-def conn(url: str) -> Iterator[psycopg.Connection]:
-    with connect(url) as found:
-        yield found
 
 
 @asynccontextmanager
