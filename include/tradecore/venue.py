@@ -38,9 +38,10 @@ def open_desk(
 class Pace:
     """Takes a token of the account for each request before it leaves, and lets questions wait for theirs.
 
-    An order's token is taken before it is ruled on (submission.py). A cancel, and a look-up of one order that is in
-    doubt, never wait: what they take is a debt that the others wait for. Within a transaction nothing is taken, it
-    would hold the bucket for everybody: it is counted with the next request.
+    An order's token is taken before it is ruled on (submission.py). A cancel, a look-up of one order that is in doubt,
+    and a change of one, whose window was looked at already, never wait: what they take is a debt that the others wait
+    for. Within a transaction nothing is taken, it would hold the bucket for everybody: it is counted with the next
+    request.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Pace:
         wait_s = throttle.take_of(self._conn, self._account, allowed=self._allowed, now=self._clock(), count=self._owed)
         self._conn.commit()
         self._owed = 0
-        urgent = method == "DELETE" or path.endswith("orders:by_client_order_id")
+        urgent = method in ("DELETE", "PATCH") or path.endswith("orders:by_client_order_id")
         if wait_s > 0 and not urgent:
             self._sleep(wait_s)
 

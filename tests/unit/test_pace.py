@@ -46,8 +46,8 @@ def test_questions_wait_for_their_token(pace: Pace, hands: Hands):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("DELETE", "/v2/orders/1"), ("GET", "/v2/orders:by_client_order_id")],
-    ids=["cancel", "look-up"],
+    [("DELETE", "/v2/orders/1"), ("PATCH", "/v2/orders/1"), ("GET", "/v2/orders:by_client_order_id")],
+    ids=["cancel", "change", "look-up"],
 )
 def test_what_is_urgent_goes_at_once_and_the_others_pay(pace: Pace, hands: Hands, method: str, path: str):
     for _ in range(8):
