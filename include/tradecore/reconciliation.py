@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -224,10 +224,9 @@ class _Causes:
         self.by_hand = {r[0]: r[1] for r in rows if r[2]}
         self.today = ctx.session_date
         days = [ctx.session_date, ctx.calendar.next_session(ctx.session_date)]
-        self.splits = {
-            (r[0], r[1]): Decimal(r[2]) / r[3]
-            for r in ctx.conn.execute(SQL["splits"], (ctx.record.source, days)).fetchall()
-        }
+        self.splits: dict[tuple[str, date], Decimal] = {}
+        for symbol, day, num, den in ctx.conn.execute(SQL["splits"], (ctx.record.source, days)).fetchall():
+            self.splits[symbol, day] = self.splits.get((symbol, day), Decimal(1)) * num / den
 
     def split_ahead(self, symbol: str, ours: Decimal, theirs: Decimal) -> bool:
         """Tell whether the venue has split already what goes ex at the next session: explained, no break."""

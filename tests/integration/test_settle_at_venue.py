@@ -432,19 +432,23 @@ def test_fees_interest_and_transfers_are_booked_as_the_broker_reports_them(book:
 
 PLANTED = (  # as the second vendor's: the first does not tell of it, and what it once told it would take back
     "INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num,"
-    " ratio_den, dividend_e6, given_by) SELECT instrument_id, %(day)s, %(kind)s, 'csv', %(now)s, false, %(num)s, 1,"
-    " %(e6)s, 'second' FROM instrument_symbols WHERE symbol = %(symbol)s"
+    " ratio_den, dividend_e6, given_by, withdrawn) SELECT instrument_id, %(day)s, %(kind)s, 'csv', %(now)s, false,"
+    " %(num)s, 1, %(e6)s, 'second', %(withdrawn)s FROM instrument_symbols WHERE symbol = %(symbol)s"
 )
+
+
+def plant(book: RealBook, symbol: str, kind: str, *, num: int = 1, e6: int = 0, withdrawn: bool = False) -> None:
+    """Let an action of THIRD be known from now on."""
+    terms = {"day": THIRD, "kind": kind, "num": num, "e6": e6, "withdrawn": withdrawn}
+    book.conn.execute(PLANTED, {**terms, "now": book.hands.now, "symbol": symbol})
+    book.conn.commit()
 
 
 def test_a_dividend_that_a_paper_account_does_not_pay_is_explained(book: RealBook):
     settle(book, NEXT)
     close(book, NEXT)
     symbol, qty = next(iter(held(book).items()))
-    book.conn.execute(
-        PLANTED, {"day": THIRD, "kind": "dividend", "now": book.hands.now, "num": 1, "e6": 250_000, "symbol": symbol}
-    )
-    book.conn.commit()
+    plant(book, symbol, "dividend", e6=250_000)
     assert settle(book, THIRD)["clean"] is True
     found = rows(book, "SELECT subject, amount FROM explained_differences WHERE kind = 'dividend'")
     assert found == [(symbol, -qty / 4)]
@@ -454,13 +458,11 @@ def test_a_dividend_that_a_paper_account_does_not_pay_is_explained(book: RealBoo
     assert sum(r[0] for r in rows(book, "SELECT amount FROM explained_differences WHERE kind LIKE 'dividend%%'")) == 0
 
 
-def test_a_split_ahead_at_the_venue_is_explained_and_one_that_is_late_is_a_break(book: RealBook):
+@pytest.mark.parametrize("kind", ["split", "stock_dividend"])
+def test_a_split_ahead_at_the_venue_is_explained_and_one_that_is_late_is_a_break(book: RealBook, kind: str):
     settle(book, NEXT)
     symbol = next(iter(held(book)))
-    book.conn.execute(
-        PLANTED, {"day": THIRD, "kind": "split", "now": book.hands.now, "num": 2, "e6": 0, "symbol": symbol}
-    )
-    book.conn.commit()
+    plant(book, symbol, kind, num=2)
     before = copy.deepcopy(book.venue.state)
     book.venue.split(symbol, 2, 1)
     assert reconciliation.reconcile(book.context(NEXT), "plan")["clean"] is True
@@ -470,6 +472,29 @@ def test_a_split_ahead_at_the_venue_is_explained_and_one_that_is_late_is_a_break
     assert ["split in flight" in b.cause for b in breaks(book)] == [True]
     book.venue.split(symbol, 2, 1)
     assert reconciliation.reconcile(book.context(THIRD), "plan")["clean"] is True
+
+
+def test_a_split_that_was_withdrawn_explains_nothing(book: RealBook):
+    settle(book, NEXT)
+    symbol = next(iter(held(book)))
+    plant(book, symbol, "split", num=2)
+    book.hands.sleep(1)
+    plant(book, symbol, "split", num=2, withdrawn=True)
+    book.venue.split(symbol, 2, 1)
+    assert reconciliation.reconcile(book.context(NEXT), "plan")["clean"] is False
+    assert [(b.kind, b.subject) for b in breaks(book)] == [("position", symbol)]
+
+
+def test_a_delisting_is_among_the_entries_that_the_ledger_is_the_sum_of(book: RealBook):
+    settle(book, NEXT)
+    close(book, NEXT)
+    symbol, qty = next(iter(held(book).items()))
+    plant(book, symbol, "delisting", e6=20_000_000)
+    before = cash(book, NEXT)
+    settle(book, THIRD)
+    assert cash(book, THIRD) == before + 20 * qty, "not exercised"
+    found = {(b.kind, b.subject) for b in breaks(book)}
+    assert found == {("cash", "USD"), ("position", symbol)}, "what the venue has not done yet, and nothing else"
 
 
 def test_the_lots_that_are_left_are_the_books_and_what_was_sold_has_its_cost(book: RealBook):

@@ -38,8 +38,11 @@ WHERE e.book = %(book)s AND e.kind = 'stop_lifted' AND e.bar_end_at <= %(bar_end
   AND NOT EXISTS (SELECT 1 FROM corporate_actions c
                   JOIN books k ON k.book = e.book AND k.source = c.source
                   JOIN book_states t ON t.book = e.book AND t.bar_end_at = %(bar_end)s
-                  WHERE c.instrument_id = e.instrument_id AND c.kind = 'split' AND c.ratio_num <> c.ratio_den
-                    AND c.ex_date > t.session_date AND c.ex_date <= %(due)s)
+                  WHERE c.instrument_id = e.instrument_id AND c.kind IN ('split', 'stock_dividend')
+                    AND c.ratio_num <> c.ratio_den AND c.ex_date > t.session_date AND c.ex_date <= %(due)s
+                    AND NOT c.withdrawn AND c.known_at = (
+                        SELECT max(known_at) FROM corporate_actions n WHERE n.instrument_id = c.instrument_id
+                          AND n.ex_date = c.ex_date AND n.kind = c.kind AND n.source = c.source))
 ORDER BY e.bar_end_at DESC, e.event_no
 
 -- name: sell

@@ -32,13 +32,14 @@ WHERE book = %(book)s AND adopted AND (changed_at >= %(since)s OR status IN
     ('pending', 'open', 'partial', 'pending_cancel', 'pending_replace'))
 
 -- name: splits
--- Ratios of the sessions that a venue may have one day earlier or later than we have.
-SELECT DISTINCT ON (a.instrument_id, a.ex_date) s.symbol, a.ex_date, a.ratio_num, a.ratio_den
-FROM corporate_actions a
+-- Ratios in force of the sessions that a venue may have one day earlier or later than we have.
+SELECT s.symbol, a.ex_date, a.ratio_num, a.ratio_den
+FROM (SELECT DISTINCT ON (instrument_id, ex_date, kind) * FROM corporate_actions
+      WHERE kind IN ('split', 'stock_dividend') AND source = %s AND ex_date = ANY(%s)
+      ORDER BY instrument_id, ex_date, kind, known_at DESC) a
 JOIN LATERAL (SELECT symbol FROM instrument_symbols x WHERE x.instrument_id = a.instrument_id
               ORDER BY valid_from DESC LIMIT 1) s ON true
-WHERE a.kind = 'split' AND a.source = %s AND a.ex_date = ANY(%s)
-ORDER BY a.instrument_id, a.ex_date, a.known_at DESC
+WHERE NOT a.withdrawn
 
 -- name: dividends_booked
 -- Dividends that became cash in the ledger since a session; a receivable that was paid, or one without a later pay day.
@@ -77,13 +78,13 @@ FROM (SELECT coalesce(sum(amount_e4), 0) AS amount FROM cash_events
       WHERE book = %(book)s AND bar_end_at <= %(bar_end)s AND kind IN ('dividend', 'dividend_paid_on_ex_date')) d,
      (SELECT coalesce(sum(amount_e4), 0) AS amount FROM book_receivables
       WHERE book = %(book)s AND bar_end_at = %(bar_end)s) r,
-     (SELECT coalesce(sum(amount) FILTER (WHERE kind = 'cash_in_lieu'), 0) AS in_lieu,
+     (SELECT coalesce(sum(amount) FILTER (WHERE kind IN ('cash_in_lieu', 'delisted')), 0) AS in_lieu,
              coalesce(sum(amount) FILTER (WHERE kind = 'charge'), 0) AS charges
       FROM book_events WHERE book = %(book)s AND bar_end_at <= %(bar_end)s) e
 
 -- name: accounted_positions
--- Each quantity added up anew, from the last split on (it names the quantity after it) or from the opening, with the
--- quantity, lots and allocations that the ledger has.
+-- Each quantity added up anew, from the last split on (it names the quantity after it), from the delisting (after which
+-- there is none) or from the opening, with the quantity, lots and allocations that the ledger has.
 SELECT s.symbol, coalesce(x.qty, o.qty_e6, 0) + coalesce(f.qty, 0), coalesce(p.qty_e6, 0),
        coalesce(l.qty, 0), coalesce(a.qty, 0)
 FROM (SELECT instrument_id FROM fills WHERE book = %(book)s AND bar_end_at <= %(bar_end)s
@@ -93,9 +94,10 @@ FROM (SELECT instrument_id FROM fills WHERE book = %(book)s AND bar_end_at <= %(
 JOIN LATERAL (SELECT symbol FROM instrument_symbols y WHERE y.instrument_id = i.instrument_id
               ORDER BY valid_from DESC LIMIT 1) s ON true
 JOIN books k ON k.book = %(book)s
-LEFT JOIN LATERAL (SELECT bar_end_at, amount AS qty FROM book_events e WHERE e.book = k.book AND e.kind = 'split'
+LEFT JOIN LATERAL (SELECT bar_end_at, CASE WHEN kind = 'split' THEN amount ELSE 0 END AS qty FROM book_events e
+                   WHERE e.book = k.book AND e.kind IN ('split', 'delisted')
                    AND e.instrument_id = i.instrument_id AND e.bar_end_at <= %(bar_end)s
-                   ORDER BY bar_end_at DESC LIMIT 1) x ON true
+                   ORDER BY bar_end_at DESC, event_no DESC LIMIT 1) x ON true
 LEFT JOIN book_positions o ON o.book = k.book AND o.bar_end_at = k.inception_at AND o.instrument_id = i.instrument_id
 LEFT JOIN LATERAL (SELECT sum(qty_e6) AS qty FROM fills g WHERE g.book = k.book AND g.instrument_id = i.instrument_id
                    AND g.bar_end_at <= %(bar_end)s AND g.bar_end_at >= coalesce(x.bar_end_at, k.inception_at)) f ON true
