@@ -242,10 +242,17 @@ def submit(ctx: Context) -> Result:
 
 
 def close(ctx: Context, failed: Sequence[str] = ()) -> Result:
-    """Close the bar so that the next one may move the book: 'settled, no decision' where nothing was decided."""
+    """Close the bar so that the next one may move the book: 'settled, no decision' where nothing was decided.
+
+    Then what is held without a stop is told of, too: a closed gate, or a stage that failed, passes by `submit`.
+    """
+    undecided = ("settled", "decided") if failed else ("settled",)
+    status = ctx.status()
+    ctx.conn.rollback()
+    if status in undecided:
+        submission.tell_lacking(ctx)
     with ctx.conn.transaction(), book_lock(ctx.conn, ctx.book):
-        status = ctx.status()
-        if status == "settled" or (status == "decided" and failed):
+        if ctx.status() in undecided:
             outcome = "settled, no decision" + (f": {', '.join(failed)} failed" if failed else "")
             ctx.set_status("closed", outcome)
     ctx.conn.commit()

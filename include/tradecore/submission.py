@@ -50,9 +50,6 @@ def submit(ctx: Context) -> Result:
         return {"already": True}
     if decision.newest(ctx) is None:
         ctx.conn.rollback()
-        if ctx.desk is not None and ctx.record.kind != "simulated":
-            _Sending(ctx, ctx.desk).tell_lacking()
-            deliver_quietly(ctx)
         return {"sent": 0, "reason": "no decision"}
     result = submission_simulated.send(ctx) if ctx.record.kind == "simulated" else _send_one_by_one(ctx)
     deliver_quietly(ctx)
@@ -67,6 +64,12 @@ def keep_stops(ctx: Context) -> None:
         if mine:
             _Sending(ctx, ctx.desk).keep_stops()
     deliver_quietly(ctx)
+
+
+def tell_lacking(ctx: Context) -> None:
+    """Tell of holdings without a stop in a bar that ends without a decision: `submit` may never have been called."""
+    if ctx.desk is not None and ctx.record.kind != "simulated":
+        _Sending(ctx, ctx.desk).tell_lacking()
 
 
 def _send_one_by_one(ctx: Context) -> Result:

@@ -439,26 +439,41 @@ def test_a_bar_without_a_decision_tells_of_what_is_held_without_a_stop(
     protected.hands.now = SESSIONS.on(THIRD).close_at + timedelta(minutes=30)
     for name in ("ingest", "validate", "settle"):
         protected.stage(name, THIRD)
+    assert protected.stage("submit", THIRD)["reason"] == "no decision"
     for _ in range(2):
-        assert protected.stage("submit", THIRD)["reason"] == "no decision"
+        assert protected.stage("close", THIRD)["outcome"] == "settled, no decision"
     said = [title for title in alerts(protected, "unprotected") if title == f"{kept} {symbol} are held without a stop"]
     assert len(said) == 2, "one of NEXT's end, one of THIRD"
 
 
-def test_across_the_split_of_the_session_that_comes_no_old_price_becomes_a_stop(protected: RealBook):
+def splits(book: RealBook, symbol: str, kind: str, *, withdrawn: bool = False) -> None:
+    book.conn.execute(
+        "INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num,"
+        " ratio_den, withdrawn) SELECT s.instrument_id, %s, %s, b.source, clock_timestamp(), false, 2, 1, %s"
+        " FROM instrument_symbols s, books b WHERE s.symbol = %s",
+        (THIRD, kind, withdrawn, symbol),
+    )
+    book.conn.commit()
+
+
+@pytest.mark.parametrize("kind", ["split", "stock_dividend"])
+def test_across_the_split_of_the_session_that_comes_no_old_price_becomes_a_stop(protected: RealBook, kind: str):
     symbol, qty = held(protected)
     ordered(protected, symbol, Decimal(-SOLD))
-    protected.conn.execute(
-        "INSERT INTO corporate_actions (instrument_id, ex_date, kind, source, known_at, known_at_assumed, ratio_num,"
-        " ratio_den) SELECT s.instrument_id, %s, 'split', b.source, now(), false, 2, 1"
-        " FROM instrument_symbols s, books b WHERE s.symbol = %s",
-        (THIRD, symbol),
-    )
-    protected.conn.commit()
+    splits(protected, symbol, kind)
     protected.stage("submit", NEXT)
     assert covered(protected, symbol) == 0, "not exercised: no leg was lifted"
     assert not stops_of(protected, symbol)
     assert f"{qty - SOLD} {symbol} are held without a stop" in alerts(protected, "unprotected")
+
+
+def test_a_split_that_was_withdrawn_does_not_keep_a_stop_away(protected: RealBook):
+    symbol, qty = held(protected)
+    ordered(protected, symbol, Decimal(-SOLD))
+    splits(protected, symbol, "split")
+    splits(protected, symbol, "split", withdrawn=True)
+    protected.stage("submit", NEXT)
+    assert covered(protected, symbol) == qty - SOLD
 
 
 def test_a_stop_that_a_person_cancels_at_the_broker_stays_cancelled(protected: RealBook):
@@ -587,7 +602,7 @@ def test_a_venue_that_is_down_in_a_bar_without_a_decision_does_not_keep_quiet_ab
         raise Unavailable("No connection to Alpaca.")
 
     monkeypatch.setattr(protected.desk.broker, "orders_since", down)
-    assert protected.stage("submit", THIRD)["reason"] == "no decision"
+    assert protected.stage("close", THIRD)["outcome"] == "settled, no decision"
     said = protected.conn.execute(
         "SELECT title, body FROM alerts WHERE kind = 'unprotected' ORDER BY alert_id OFFSET %s", (told,)
     ).fetchall()
